@@ -1,2 +1,107 @@
+//! The kernel side of the gateway: entry points only.
+//!
+//! What a packet means is decided in `gateway_common::forward`, the same source that host tests run. Here stand the
+//! hooks (this file), the packet contexts ([`context`]), the maps ([`maps`]) and the routing table ([`route`]).
+
 #![no_std]
 #![no_main]
+
+mod bench;
+mod context;
+mod expire;
+mod log;
+mod maps;
+mod route;
+
+use aya_ebpf::{
+    bindings::{TC_ACT_OK, TC_ACT_SHOT, xdp_action},
+    helpers::generated::{bpf_ktime_get_coarse_ns, bpf_redirect, bpf_redirect_neigh},
+    macros::{classifier, xdp},
+    programs::{TcContext, XdpContext},
+};
+use context::{TcPacket, XdpPacket};
+use gateway_common::{abi::Side, forward, verdict::Verdict};
+use maps::KernelTables;
+use route::{Tc, Xdp};
+
+/// Interfaces on NPCI's side.
+#[xdp]
+pub fn xdp_external(ctx: XdpContext) -> u32 {
+    xdp_gateway(&ctx, Side::External)
+}
+
+/// Interfaces on the tenants' side.
+#[xdp]
+pub fn xdp_internal(ctx: XdpContext) -> u32 {
+    xdp_gateway(&ctx, Side::Internal)
+}
+
+/// Interfaces on NPCI's side.
+#[classifier]
+pub fn tc_external(ctx: TcContext) -> i32 {
+    tc_gateway(&ctx, Side::External)
+}
+
+/// Interfaces on the tenants' side.
+#[classifier]
+pub fn tc_internal(ctx: TcContext) -> i32 {
+    tc_gateway(&ctx, Side::Internal)
+}
+
+#[inline(always)]
+fn xdp_gateway(ctx: &XdpContext, side: Side) -> u32 {
+    let tables = KernelTables::<Xdp>::new(ctx.ctx.cast());
+    let verdict = forward::process(&mut XdpPacket(ctx), &tables, side, now_ns());
+    log::warn_if_broken(ctx, verdict);
+    match verdict {
+        Verdict::Pass => xdp_action::XDP_PASS,
+        Verdict::Reply => xdp_action::XDP_TX,
+        Verdict::Redirect { ifindex } => redirect(ifindex) as u32,
+        // XDP has no neighbour resolution: `process` drops such packets with a reason.
+        Verdict::Drop(_) | Verdict::RedirectNeighbour { .. } => xdp_action::XDP_DROP,
+    }
+}
+
+#[inline(always)]
+fn tc_gateway(ctx: &TcContext, side: Side) -> i32 {
+    let Some(mut packet) = TcPacket::new(ctx) else {
+        return TC_ACT_SHOT;
+    };
+    let tables = KernelTables::<Tc>::new(ctx.skb.skb.cast());
+    let verdict = forward::process(&mut packet, &tables, side, now_ns());
+    log::warn_if_broken(ctx, verdict);
+    match verdict {
+        Verdict::Pass => TC_ACT_OK,
+        Verdict::Reply => redirect(packet.ifindex()) as i32,
+        Verdict::Redirect { ifindex } => redirect(ifindex) as i32,
+        // SAFETY: a helper call without pointers: null and length 0 mean "ask the routing table".
+        Verdict::RedirectNeighbour { ifindex } => unsafe {
+            bpf_redirect_neigh(ifindex, core::ptr::null_mut(), 0, 0) as i32
+        },
+        Verdict::Drop(_) => TC_ACT_SHOT,
+    }
+}
+
+/// `CLOCK_MONOTONIC` to the last timer tick (at most 10 ms old): all that timeouts of seconds need, at a fraction of
+/// the price of the exact clock. Since kernel 5.11 (commit d05512618056).
+#[inline(always)]
+pub(crate) fn now_ns() -> u64 {
+    // SAFETY: a helper call without arguments.
+    unsafe { bpf_ktime_get_coarse_ns() }
+}
+
+#[inline(always)]
+pub(crate) fn redirect(ifindex: u32) -> i64 {
+    // SAFETY: a helper call without pointers; it returns the hook's redirect action or its drop action.
+    unsafe { bpf_redirect(ifindex, 0) }
+}
+
+#[panic_handler]
+fn panic(_info: &core::panic::PanicInfo<'_>) -> ! {
+    // Nothing here may panic; if the compiler can not prove it, an endless loop makes the verifier refuse the program.
+    loop {}
+}
+
+#[unsafe(link_section = "license")]
+#[unsafe(no_mangle)]
+static LICENSE: [u8; 4] = *b"GPL\0";

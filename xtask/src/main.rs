@@ -1,2 +1,50 @@
-//! x
-fn main(){}
+//! The project's own commands: `cargo xtask help`.
+
+mod build_ebpf;
+mod cargo;
+mod check;
+mod program;
+mod root;
+mod step;
+mod test;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+/// The project's own commands.
+#[derive(Parser)]
+#[command(bin_name = "cargo xtask")]
+enum Command {
+    /// Build the eBPF object and say with which tools.
+    BuildEbpf(build_ebpf::Options),
+    /// Check format, lints and documentation, exactly as CI does.
+    Check(check::Options),
+    /// Build everything and run every test; needs root unless `--unit` is given.
+    Test(test::Options),
+    /// Prove the claims of the README with real connections between network namespaces; needs root.
+    Prove(program::Options),
+    /// Measure against other software doing the same work; needs root.
+    Bench(program::Options),
+    /// Show the gateway at work in network namespaces; needs root.
+    Demo(program::Options),
+}
+
+fn main() -> ExitCode {
+    let done = match Command::parse() {
+        Command::BuildEbpf(options) => build_ebpf::run(&options),
+        Command::Check(options) => check::run(&options),
+        Command::Test(options) => test::run(&options),
+        Command::Prove(options) => program::run("prove", options),
+        Command::Bench(options) => program::run("bench", options),
+        Command::Demo(options) => program::run("demo", options),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // Not anyhow's own form: with RUST_BACKTRACE set it buries the message.
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,30 @@
+//! The interfaces that packets come from and leave by.
+
+use super::{Mac, Side};
+use bytemuck::{Pod, Zeroable};
+
+/// Value of the interface table. A VLAN device has an entry of its own, which names its parent and its tag.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
+#[repr(C)]
+pub struct Interface {
+    /// Where a frame with the tag already in it is transmitted: the parent of a VLAN device, else the device itself.
+    pub transmit_ifindex: u32,
+    /// 802.1Q VLAN identifier, 0 for an untagged interface.
+    pub vlan_id: u16,
+    /// Its Ethernet address.
+    pub mac: Mac,
+    side: u8,
+    pad: [u8; 3],
+}
+
+impl Interface {
+    /// An interface on one side of the gateway.
+    pub const fn new(side: Side, transmit_ifindex: u32, vlan_id: u16, mac: Mac) -> Self {
+        Self { transmit_ifindex, vlan_id, mac, side: side as u8, pad: [0; 3] }
+    }
+
+    /// The side it is on.
+    pub const fn side(&self) -> Side {
+        if self.side == Side::External as u8 { Side::External } else { Side::Internal }
+    }
+}

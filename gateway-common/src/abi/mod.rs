@@ -1,0 +1,60 @@
+//! Types of the BPF maps, shared by the kernel side and the daemon.
+//!
+//! Every type is `#[repr(C)]` without implicit padding (the `bytemuck` derives prove it at compile time) and its size
+//! is asserted. Addresses and ports are kept as they stand on the wire; all other fields are in the machine's byte
+//! order. A change here needs a new [`crate::limits::ABI_VERSION`].
+
+mod address;
+mod conntrack;
+mod event;
+mod flow;
+mod interface;
+mod listener;
+mod policy;
+mod pool;
+mod settings;
+mod stats;
+
+pub use address::{Addr, AddressKind, LinkAddresses, Mac, OwnedAddress, Port};
+pub use conntrack::{CtEntry, EntryFlags, EntryView, Seen, State};
+pub use event::{Event, EventKind};
+pub use flow::{Family, FlowKey, Protocol, Side};
+pub use interface::Interface;
+pub use listener::{Listener, ListenerFlags, ListenerKey};
+pub use policy::{ALLOW_KEY_BITS, AllowKey, DESTINATION_KEY_BITS, DestinationKey, TenantId};
+pub use pool::{Backend, Pool};
+pub use settings::{Settings, Timeouts};
+pub use stats::{Counter, TenantStats};
+
+/// Declares that a type may cross the kernel border: plain bytes, the stated size, and (in user space) `aya::Pod`.
+///
+/// The `aya::Pod` impl is only as unsafe as `bytemuck::Pod`, which is derived and therefore checked.
+macro_rules! abi {
+    ($($kind:ty: $size:literal),+ $(,)?) => {
+        $(
+            const _: () = assert!(core::mem::size_of::<$kind>() == $size);
+            // SAFETY: `bytemuck::Pod` (asserted by the bound below) means any bytes are valid and none is padding.
+            #[cfg(feature = "user")]
+            unsafe impl aya::Pod for $kind where $kind: bytemuck::Pod {}
+        )+
+    };
+}
+
+abi! {
+    Addr: 4,
+    Port: 2,
+    OwnedAddress: 4,
+    FlowKey: 16,
+    CtEntry: 64,
+    Event: 16,
+    Interface: 16,
+    ListenerKey: 8,
+    Listener: 16,
+    AllowKey: 8,
+    DestinationKey: 12,
+    TenantId: 2,
+    Pool: 8,
+    Backend: 8,
+    Settings: 144,
+    TenantStats: 48,
+}

@@ -1,0 +1,90 @@
+//! Counters that the data path keeps, one copy a CPU.
+
+use bytemuck::{Pod, Zeroable};
+
+/// Counters of one tenant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Pod, Zeroable)]
+#[repr(C)]
+pub struct TenantStats {
+    /// Packets translated from NPCI's side to the tenant.
+    pub from_external_packets: u64,
+    /// Bytes of these frames.
+    pub from_external_bytes: u64,
+    /// Packets translated from the tenant to NPCI's side.
+    pub to_external_packets: u64,
+    /// Bytes of these frames.
+    pub to_external_bytes: u64,
+    /// Flows opened, in both directions.
+    pub flows_opened: u64,
+    /// Packets dropped that were known to be this tenant's.
+    pub dropped_packets: u64,
+}
+
+impl TenantStats {
+    /// Counts a translated packet.
+    #[inline(always)]
+    pub const fn add_packet(&mut self, to_external: bool, bytes: u64) {
+        if to_external {
+            self.to_external_packets += 1;
+            self.to_external_bytes += bytes;
+        } else {
+            self.from_external_packets += 1;
+            self.from_external_bytes += bytes;
+        }
+    }
+}
+
+/// Node-wide counters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub enum Counter {
+    /// Packets left alone because they are not the gateway's.
+    Passed = 0,
+    /// Packets translated and sent on.
+    Translated = 1,
+    /// ARP requests answered.
+    ArpAnswered = 2,
+    /// ICMP echo requests answered.
+    EchoAnswered = 3,
+    /// Flows opened.
+    FlowsOpened = 4,
+    /// Flows promoted from half-open to established.
+    FlowsEstablished = 5,
+    /// Races between two CPUs opening one flow that ended with the winner's entry adopted.
+    RacesAdopted = 6,
+    /// Ports tried beyond the first, over all new flows.
+    PortRetries = 7,
+}
+
+impl Counter {
+    /// Every counter, in order of its number.
+    pub const ALL: &'static [Self] = &[
+        Self::Passed,
+        Self::Translated,
+        Self::ArpAnswered,
+        Self::EchoAnswered,
+        Self::FlowsOpened,
+        Self::FlowsEstablished,
+        Self::RacesAdopted,
+        Self::PortRetries,
+    ];
+
+    /// Size of the kernel's counter array.
+    pub const COUNT: u32 = 8;
+
+    /// The name used in metrics and output.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Passed => "passed",
+            Self::Translated => "translated",
+            Self::ArpAnswered => "arp_answered",
+            Self::EchoAnswered => "echo_answered",
+            Self::FlowsOpened => "flows_opened",
+            Self::FlowsEstablished => "flows_established",
+            Self::RacesAdopted => "races_adopted",
+            Self::PortRetries => "port_retries",
+        }
+    }
+}
+
+const _: () = assert!(Counter::ALL.len() == Counter::COUNT as usize);

@@ -1,0 +1,149 @@
+//! The state machine of a tracked flow.
+//!
+//! Each direction's entry records which segments that direction has sent ([`Seen`]); the state is derived from the
+//! two records and from nothing else. So it does not matter in which order two CPUs note two packets: a lost update
+//! of the cached state is repaired by the next packet, and merging two nodes' views is a bitwise or.
+//!
+//! After RFC 5382 (TCP), RFC 4787 (UDP), RFC 5508 (ICMP echo) and RFC 7857 section 2.2: an RST only shortens the
+//! timeout, and later traffic restores it.
+
+use crate::abi::{EntryView, Protocol, Seen, State, Timeouts};
+
+/// What one packet says to the state machine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Segment {
+    /// A TCP segment with its flags.
+    Tcp(Seen),
+    /// A UDP datagram.
+    Datagram,
+    /// An ICMP echo request.
+    EchoRequest,
+    /// An ICMP echo reply.
+    EchoReply,
+}
+
+impl Segment {
+    /// The bits that the sender's direction gets.
+    #[inline(always)]
+    pub const fn seen(self) -> Seen {
+        match self {
+            Self::Tcp(flags) => flags,
+            Self::Datagram | Self::EchoRequest | Self::EchoReply => Seen::DATAGRAM,
+        }
+    }
+
+    /// May this packet open a flow? TCP needs a bare SYN; an echo reply never opens one.
+    #[inline(always)]
+    pub const fn opens(self) -> bool {
+        match self {
+            Self::Tcp(flags) => {
+                flags.0 & (Seen::SYN.0 | Seen::ACK.0 | Seen::FIN.0 | Seen::RST.0) == Seen::SYN.0
+            }
+            Self::Datagram | Self::EchoRequest => true,
+            Self::EchoReply => false,
+        }
+    }
+}
+
+/// The two records of a flow after a packet, and the state that they mean.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Step {
+    /// The sender's record.
+    pub own: Seen,
+    /// The other direction's record (an RST in it is forgotten when traffic goes on; all of it when a SYN starts anew).
+    pub pair: Seen,
+    /// The state.
+    pub state: State,
+}
+
+/// Does this packet leave both records and the state as they are? Then the sender's entry is all that is needed.
+#[inline(always)]
+pub const fn is_steady(state: State, own: Seen, segment: Segment) -> bool {
+    let established = matches!(state, State::Established | State::HalfClosed | State::Closing);
+    established && own.contains(segment.seen()) && !segment.seen().intersects(Seen::SYN.with(Seen::RST))
+}
+
+/// The transition: a packet of the direction `own` arrived.
+#[inline(always)]
+pub const fn step(own: Seen, pair: Seen, sender_is_original: bool, segment: Segment) -> Step {
+    let news = segment.seen();
+    let before = derive_between(own, pair, sender_is_original);
+    if segment.opens()
+        && news.contains(Seen::SYN)
+        && sender_is_original
+        && matches!(before, State::Closing | State::Reset)
+    {
+        // The tuple is used again (TIME-WAIT, or a client that gave up): RFC 9293 section 3.10.7.4.
+        return Step { own: news, pair: Seen::NOTHING, state: State::HalfOpen };
+    }
+    let (own, pair) = if news.contains(Seen::RST) {
+        (own.with(news), pair)
+    } else {
+        (own.with(news).without(Seen::RST), pair.without(Seen::RST))
+    };
+    Step { own, pair, state: derive_between(own, pair, sender_is_original) }
+}
+
+const fn derive_between(own: Seen, pair: Seen, own_is_original: bool) -> State {
+    if own_is_original { derive(own, pair) } else { derive(pair, own) }
+}
+
+/// The state that two records mean. Commutes with merging: it reads sets of bits, not an order of events.
+#[inline(always)]
+pub const fn derive(original: Seen, reply: Seen) -> State {
+    if original.with(reply).contains(Seen::DATAGRAM) {
+        return if original.contains(Seen::DATAGRAM) && reply.contains(Seen::DATAGRAM) {
+            State::Established
+        } else {
+            State::HalfOpen
+        };
+    }
+    if original.with(reply).contains(Seen::RST) {
+        return State::Reset;
+    }
+    match (original.contains(Seen::FIN), reply.contains(Seen::FIN)) {
+        (true, true) => State::Closing,
+        (false, false) if !reply.contains(Seen::SYN) => State::HalfOpen,
+        (false, false) if !original.contains(Seen::ACK) => State::Answered,
+        (false, false) => State::Established,
+        (true, false) | (false, true) => State::HalfClosed,
+    }
+}
+
+/// Does this state belong in the established table?
+#[inline(always)]
+pub const fn is_promoted(state: State) -> bool {
+    !matches!(state, State::HalfOpen | State::Answered | State::Reset)
+}
+
+/// How long a flow may be idle, by protocol and state.
+#[inline(always)]
+pub const fn lifetime_ns(protocol: Protocol, state: State, timeouts: &Timeouts) -> u64 {
+    let seconds = match (protocol, state) {
+        (Protocol::Tcp, State::HalfOpen | State::Answered) => timeouts.tcp_half_open_secs,
+        (Protocol::Tcp, State::Established | State::HalfClosed) => timeouts.tcp_established_secs,
+        (Protocol::Tcp, State::Closing | State::Reset) => timeouts.tcp_transitory_secs,
+        (Protocol::Udp, _) => timeouts.udp_secs,
+        (Protocol::Icmp, _) => timeouts.icmp_secs,
+    };
+    seconds as u64 * 1_000_000_000
+}
+
+/// Has a flow been idle for longer than its state allows? Both directions keep it alive.
+#[inline(always)]
+pub const fn is_expired(
+    protocol: Protocol,
+    entry: &EntryView,
+    pair: Option<&EntryView>,
+    timeouts: &Timeouts,
+    now_ns: u64,
+) -> bool {
+    let last_seen_ns = match pair {
+        Some(pair) if pair.last_seen_ns > entry.last_seen_ns => pair.last_seen_ns,
+        _ => entry.last_seen_ns,
+    };
+    now_ns.saturating_sub(last_seen_ns) > lifetime_ns(protocol, entry.state, timeouts)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,84 @@
+//! Policy for new flows from the tenants' side.
+
+use super::{
+    Decision, Flow,
+    open::{self, Source},
+};
+use crate::{
+    abi::{Addr, AddressKind, DestinationKey, ListenerKey, Port, Protocol, TenantId},
+    conntrack::Segment,
+    drop_reason::DropReason,
+    tables::Tables,
+    wire::transport::Transport,
+};
+
+/// What becomes of a packet from the internal side that belongs to no tracked flow.
+#[inline(never)]
+pub fn decide<T: Tables>(tables: &T, transport: &Transport, flow: &mut Flow) -> Result<Decision, DropReason> {
+    let key = &transport.key;
+    flow.tenant = tables.tenant_of(key.src).unwrap_or(TenantId::NONE);
+    let is_tenant = flow.tenant != TenantId::NONE;
+    let Some(address) = tables.address(key.dst) else {
+        if !is_tenant || key.dst.is_multicast_or_broadcast() {
+            return Ok(Decision::Pass);
+        }
+        return to_destination(tables, transport, flow, (key.dst, key.dst_port));
+    };
+    match address.kind() {
+        Some(AddressKind::Host) | None => Ok(Decision::Pass),
+        Some(AddressKind::IngressVip | AddressKind::EgressVip) => Err(DropReason::WrongSide),
+        Some(AddressKind::TenantNatIp) if is_tenant && flow.tenant == address.tenant => {
+            to_nat_ip(tables, transport, flow)
+        }
+        Some(AddressKind::TenantNatIp) => Err(DropReason::SourceNotTenant),
+    }
+}
+
+/// Addressed egress: the tenant calls its own NAT IP and port, which stand for an endpoint of NPCI's.
+#[inline(always)]
+fn to_nat_ip<T: Tables>(tables: &T, transport: &Transport, flow: &mut Flow) -> Result<Decision, DropReason> {
+    match transport.segment {
+        Segment::EchoRequest => return Ok(Decision::AnswerEcho),
+        Segment::EchoReply => return Err(DropReason::NoFlow),
+        Segment::Tcp(_) | Segment::Datagram => {}
+    }
+    let key = &transport.key;
+    let protocol = key.protocol().ok_or(DropReason::ProtocolNotSupported)?;
+    let mapping =
+        tables.listener(&ListenerKey::new(key.dst, protocol, key.dst_port)).ok_or(DropReason::NoListener)?;
+    let seed = open::settings(tables)?.hash_seed;
+    let endpoint = open::choose_backend(tables, seed, mapping.pool, key)?;
+    to_destination(tables, transport, flow, (endpoint.address, endpoint.port))
+}
+
+/// Allows a flow to NPCI from the egress VIP, if the tenant's peer groups contain the target.
+#[inline(always)]
+fn to_destination<T: Tables>(
+    tables: &T,
+    transport: &Transport,
+    flow: &mut Flow,
+    target: (Addr, Port),
+) -> Result<Decision, DropReason> {
+    let protocol = transport.key.protocol().ok_or(DropReason::ProtocolNotSupported)?;
+    if !may_call(tables, flow.tenant, protocol, target) {
+        return Err(DropReason::DestinationNotAllowed);
+    }
+    if !transport.segment.opens() {
+        return Err(DropReason::NoFlow);
+    }
+    let egress_vip = open::settings(tables)?.egress_vip;
+    flow.goes_to(target, &transport.key, protocol, Source::Nat(egress_vip));
+    Ok(Decision::Open)
+}
+
+/// Is the target an endpoint of the tenant's peer groups, on this port or on any?
+#[inline(always)]
+fn may_call<T: Tables>(
+    tables: &T,
+    tenant: TenantId,
+    protocol: Protocol,
+    (address, port): (Addr, Port),
+) -> bool {
+    tables.reaches(&DestinationKey::new(tenant, protocol, port, address))
+        || tables.reaches(&DestinationKey::new(tenant, protocol, Port::NONE, address))
+}

@@ -1,0 +1,97 @@
+//! Where a translated packet goes next, asked before anything is written.
+
+use super::{Flow, Frame};
+use crate::{
+    abi::{Addr, Counter, Event, FlowKey, Interface, Side},
+    drop_reason::DropReason,
+    packet::Packet,
+    rewrite::{self, LinkHeader, Translation},
+    tables::{Route, RouteQuery, Tables},
+    verdict::Verdict,
+};
+
+/// The way out: a verdict, and the link header unless the kernel will write it.
+#[derive(Clone, Copy, Debug)]
+pub struct Hop {
+    verdict: Verdict,
+    link: Option<LinkHeader>,
+}
+
+/// Finds the way for a packet that leaves as the reverse of `pair`.
+///
+/// It must lead out of an interface on the other side. A route that points back to NPCI for a tenant's address (or
+/// the reverse) would show one side's addresses to the other, so it is refused instead.
+#[inline(always)]
+pub fn find<P: Packet, T: Tables>(
+    packet: &P,
+    tables: &T,
+    frame: &Frame,
+    pair: &FlowKey,
+) -> Result<Hop, DropReason> {
+    if frame.ip.ttl <= 1 {
+        return Err(DropReason::TtlExceeded);
+    }
+    let Some(protocol) = pair.protocol() else {
+        return Err(DropReason::NotConfigured);
+    };
+    let query = RouteQuery {
+        src: pair.dst,
+        dst: pair.src,
+        protocol,
+        tos: frame.ip.tos,
+        total_len: frame.ip.total_len,
+        ingress_ifindex: packet.ingress_ifindex(),
+    };
+    match tables.route(&query) {
+        Route::Forward { ifindex, link } => {
+            let out = on_other_side(tables, frame, ifindex)?;
+            let transmit = if P::TAGS_IN_FRAME { out.transmit_ifindex } else { ifindex };
+            let link = LinkHeader { addresses: link, vlan_id: out.vlan_id };
+            Ok(Hop { verdict: Verdict::Redirect { ifindex: transmit }, link: Some(link) })
+        }
+        Route::Unresolved { ifindex, next_hop } => {
+            on_other_side(tables, frame, ifindex)?;
+            if P::RESOLVES_NEIGHBOURS {
+                return Ok(Hop { verdict: Verdict::RedirectNeighbour { ifindex }, link: None });
+            }
+            report_unresolved(tables, ifindex, next_hop);
+            Err(DropReason::NoNeighbour)
+        }
+        Route::TooLarge => Err(DropReason::MtuExceeded),
+        Route::None => Err(DropReason::NoRoute),
+        Route::Disabled => Err(DropReason::ForwardingDisabled),
+    }
+}
+
+#[inline(never)]
+fn report_unresolved<T: Tables>(tables: &T, ifindex: u32, next_hop: Addr) {
+    tables.report(&Event::no_neighbour(ifindex, next_hop));
+}
+
+#[inline(always)]
+fn on_other_side<T: Tables>(tables: &T, frame: &Frame, ifindex: u32) -> Result<Interface, DropReason> {
+    match tables.interface(ifindex) {
+        Some(interface) if interface.side() as u8 != frame.side as u8 => Ok(interface),
+        _ => Err(DropReason::WrongInterface),
+    }
+}
+
+/// Translates the packet and sends it on its way. Everything is decided: only the bytes are left to write.
+#[inline(always)]
+pub fn send<P: Packet, T: Tables>(
+    packet: &mut P,
+    tables: &T,
+    frame: &Frame,
+    key: &FlowKey,
+    flow: &Flow,
+    hop: &Hop,
+) -> Result<Verdict, DropReason> {
+    let protocol = key.protocol().ok_or(DropReason::ProtocolNotSupported)?;
+    let bytes = packet.len() as u64;
+    let translation = Translation { key, pair: &flow.pair, protocol, link: hop.link };
+    rewrite::translate(packet, &frame.link, &frame.ip, &translation)
+        .map_err(|_| DropReason::RewriteFailed)?;
+    tables.count(Counter::Translated, 1);
+    tables.count_translated(flow.tenant, matches!(frame.side, Side::Internal), bytes);
+    Ok(hop.verdict)
+}

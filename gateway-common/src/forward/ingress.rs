@@ -1,0 +1,67 @@
+//! Policy for new flows from NPCI's side.
+
+use super::{
+    Decision, Flow,
+    open::{self, Source},
+};
+use crate::{
+    abi::{AddressKind, AllowKey, EntryFlags, ListenerFlags, ListenerKey},
+    conntrack::Segment,
+    drop_reason::DropReason,
+    tables::Tables,
+    wire::transport::Transport,
+};
+
+/// What becomes of a packet from the external side that belongs to no tracked flow.
+#[inline(never)]
+pub fn decide<T: Tables>(tables: &T, transport: &Transport, flow: &mut Flow) -> Result<Decision, DropReason> {
+    let dst = transport.key.dst;
+    let Some(address) = tables.address(dst) else {
+        let Some(tenant) = tables.tenant_of(dst) else {
+            return Ok(Decision::Pass);
+        };
+        flow.tenant = tenant;
+        return Err(DropReason::DirectToTenant);
+    };
+    flow.tenant = address.tenant;
+    let is_echo_request = matches!(transport.segment, Segment::EchoRequest);
+    match address.kind() {
+        Some(AddressKind::IngressVip | AddressKind::EgressVip) if is_echo_request => Ok(Decision::AnswerEcho),
+        Some(AddressKind::IngressVip) => to_listener(tables, transport, flow),
+        Some(AddressKind::EgressVip) => Err(DropReason::NoFlow),
+        Some(AddressKind::TenantNatIp) => Err(DropReason::WrongSide),
+        Some(AddressKind::Host) | None => Ok(Decision::Pass),
+    }
+}
+
+#[inline(always)]
+fn to_listener<T: Tables>(
+    tables: &T,
+    transport: &Transport,
+    flow: &mut Flow,
+) -> Result<Decision, DropReason> {
+    let key = &transport.key;
+    if matches!(transport.segment, Segment::EchoReply) {
+        return Err(DropReason::NoFlow);
+    }
+    let protocol = key.protocol().ok_or(DropReason::ProtocolNotSupported)?;
+    let listener =
+        tables.listener(&ListenerKey::new(key.dst, protocol, key.dst_port)).ok_or(DropReason::NoListener)?;
+    flow.tenant = listener.tenant;
+    if !tables.allows(&AllowKey::new(listener.allow_list, key.src)) {
+        return Err(DropReason::SourceNotAllowed);
+    }
+    if !transport.segment.opens() {
+        return Err(DropReason::NoFlow);
+    }
+    let seed = open::settings(tables)?.hash_seed;
+    let backend = open::choose_backend(tables, seed, listener.pool, key)?;
+    let source = if listener.flags.contains(ListenerFlags::PRESERVE_SOURCE) {
+        Source::Preserve
+    } else {
+        Source::Nat(listener.nat)
+    };
+    flow.direction = EntryFlags::INGRESS;
+    flow.goes_to((backend.address, backend.port), key, protocol, source);
+    Ok(Decision::Open)
+}

@@ -1,0 +1,188 @@
+//! The gateway: one packet in, one verdict out.
+//!
+//! Always plan, then write: parse, look up, allocate and ask the routing table first; only then change the first byte.
+//! From there on the packet can only be sent or dropped. A packet of ours is never passed on because of an error.
+
+mod arp;
+mod egress;
+mod expire;
+mod hop;
+mod ingress;
+mod known;
+mod open;
+
+pub use expire::{Expiry, expire};
+
+use crate::{
+    abi::{Addr, AddressKind, Counter, EntryFlags, FlowKey, Port, Protocol, Side, TenantId},
+    drop_reason::DropReason,
+    packet::Packet,
+    rewrite,
+    tables::Tables,
+    verdict::Verdict,
+    wire::{
+        ethernet::{ETHERTYPE_ARP, ETHERTYPE_IPV4, Link},
+        ipv4::Ipv4,
+        transport::Transport,
+    },
+};
+
+/// What a packet's link and network headers say, and the side that it came from.
+#[derive(Clone, Copy, Debug)]
+struct Frame {
+    side: Side,
+    link: Link,
+    ip: Ipv4,
+}
+
+/// What is known about the flow that a packet belongs to. Filled step by step, so that a packet which is dropped on
+/// the way is counted for its tenant as soon as that is known.
+#[derive(Clone, Copy, Debug)]
+struct Flow {
+    /// Whose it is; [`TenantId::NONE`] while that is not known.
+    tenant: TenantId,
+    /// [`EntryFlags::INGRESS`] or nothing.
+    direction: EntryFlags,
+    /// Is the outside port still to be chosen?
+    chooses_port: bool,
+    /// The key of the answers: the packet leaves as its reverse.
+    pair: FlowKey,
+}
+
+impl Flow {
+    #[inline(always)]
+    const fn unknown(side: Side) -> Self {
+        let nowhere = (Addr::UNSPECIFIED, Port::NONE);
+        let pair = FlowKey::v4(side.opposite(), Protocol::Tcp, nowhere, nowhere);
+        Self { tenant: TenantId::NONE, direction: EntryFlags(0), chooses_port: false, pair }
+    }
+}
+
+/// What policy says about a packet of no tracked flow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Decision {
+    /// Not the gateway's.
+    Pass,
+    /// An ICMP echo request to an address of ours.
+    AnswerEcho,
+    /// It may open the flow.
+    Open,
+}
+
+/// Decides about one packet that came in on `side` and carries the decision out.
+///
+/// `now_ns` is `CLOCK_MONOTONIC`. What is dropped has been counted; what is passed has not been touched.
+#[inline(always)]
+pub fn process<P: Packet, T: Tables>(packet: &mut P, tables: &T, side: Side, now_ns: u64) -> Verdict {
+    let mut flow = Flow::unknown(side);
+    match decide(packet, tables, side, &mut flow, now_ns) {
+        Ok(verdict) => verdict,
+        Err(reason) => {
+            tables.count_drop(reason, flow.tenant);
+            Verdict::Drop(reason)
+        }
+    }
+}
+
+#[inline(always)]
+fn decide<P: Packet, T: Tables>(
+    packet: &mut P,
+    tables: &T,
+    side: Side,
+    flow: &mut Flow,
+    now_ns: u64,
+) -> Result<Verdict, DropReason> {
+    let link = Link::parse(packet).ok_or(DropReason::Truncated)?;
+    match link.ethertype {
+        ETHERTYPE_IPV4 => {
+            ipv4(packet, tables, Frame { side, ip: Ipv4::parse(packet, link.len())?, link }, flow, now_ns)
+        }
+        ETHERTYPE_ARP => arp::answer(packet, tables, side, &link, now_ns),
+        _ => Ok(pass(tables)),
+    }
+}
+
+#[inline(always)]
+fn ipv4<P: Packet, T: Tables>(
+    packet: &mut P,
+    tables: &T,
+    frame: Frame,
+    flow: &mut Flow,
+    now_ns: u64,
+) -> Result<Verdict, DropReason> {
+    let transport = match Transport::parse(packet, &frame.ip, frame.side) {
+        Ok(transport) => transport,
+        Err(reason) => {
+            return if is_ours(tables, frame.side, &frame.ip, flow) { Err(reason) } else { Ok(pass(tables)) };
+        }
+    };
+    let hit = known::find(tables, &transport.key);
+    match &hit {
+        Some(hit) => (flow.tenant, flow.pair) = (hit.entry.tenant, hit.entry.pair),
+        None => match decide_first(tables, frame.side, &transport, flow)? {
+            Decision::Pass => return Ok(pass(tables)),
+            Decision::AnswerEcho => return answer_echo(packet, tables, &frame.ip),
+            Decision::Open => {}
+        },
+    }
+    // The route does not depend on the port of a new flow, which is chosen last: a refused packet leaves no entry.
+    let hop = hop::find(packet, tables, &frame, &flow.pair)?;
+    match &hit {
+        Some(hit) => known::advance(tables, hit, &transport, now_ns)?,
+        None => open::enter(tables, flow, &transport, now_ns)?,
+    }
+    hop::send(packet, tables, &frame, &transport.key, flow, &hop)
+}
+
+/// A packet of no tracked flow: it opens one, is answered here, is none of ours, or is refused.
+#[inline(always)]
+fn decide_first<T: Tables>(
+    tables: &T,
+    side: Side,
+    transport: &Transport,
+    flow: &mut Flow,
+) -> Result<Decision, DropReason> {
+    match side {
+        Side::External => ingress::decide(tables, transport, flow),
+        Side::Internal => egress::decide(tables, transport, flow),
+    }
+}
+
+/// The packet is not the gateway's.
+#[inline(always)]
+fn pass<T: Tables>(tables: &T) -> Verdict {
+    tables.count(Counter::Passed, 1);
+    Verdict::Pass
+}
+
+/// Is a packet that cannot be handled the gateway's, so that it must be dropped rather than left to the kernel?
+#[inline(never)]
+fn is_ours<T: Tables>(tables: &T, side: Side, ip: &Ipv4, flow: &mut Flow) -> bool {
+    if let Some(address) = tables.address(ip.dst) {
+        flow.tenant = address.tenant;
+        return !matches!(address.kind(), Some(AddressKind::Host));
+    }
+    let tenant = match side {
+        Side::External => tables.tenant_of(ip.dst),
+        Side::Internal if ip.dst.is_multicast_or_broadcast() => None,
+        Side::Internal => tables.tenant_of(ip.src),
+    };
+    match tenant {
+        Some(tenant) => {
+            flow.tenant = tenant;
+            true
+        }
+        None => false,
+    }
+}
+
+/// Answers an ICMP echo request to an address of ours.
+#[inline(never)]
+fn answer_echo<P: Packet, T: Tables>(packet: &mut P, tables: &T, ip: &Ipv4) -> Result<Verdict, DropReason> {
+    rewrite::echo_reply(packet, ip).map_err(|_| DropReason::RewriteFailed)?;
+    tables.count(Counter::EchoAnswered, 1);
+    Ok(Verdict::Reply)
+}
+
+#[cfg(test)]
+mod tests;

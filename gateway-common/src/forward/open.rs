@@ -1,0 +1,166 @@
+//! Opening a flow: choose the outside port and enter both keys, or neither.
+
+use super::{Flow, known};
+use crate::{
+    abi::{Addr, Backend, Counter, CtEntry, EntryFlags, FlowKey, Port, Protocol, Settings},
+    drop_reason::DropReason,
+    hash::{flow_hash, reduce},
+    limits::PORT_TRIES_MAX,
+    maglev,
+    tables::{FlowTable, Insertion, Tables},
+    wire::transport::Transport,
+};
+
+/// How the flow's source is shown to the other side.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// As this address, with a port of our choice.
+    Nat(Addr),
+    /// As it is.
+    Preserve,
+}
+
+impl Flow {
+    /// Policy allows it towards `target`; `original` is the key of its first packet.
+    #[inline(always)]
+    pub const fn goes_to(
+        &mut self,
+        target: (Addr, Port),
+        original: &FlowKey,
+        protocol: Protocol,
+        source: Source,
+    ) {
+        let near = match source {
+            Source::Nat(address) => (address, Port::NONE),
+            Source::Preserve => (original.src, original.src_port),
+        };
+        self.chooses_port = matches!(source, Source::Nat(_));
+        self.pair = FlowKey::v4(original.side().opposite(), protocol, target, near);
+    }
+}
+
+/// Settings, once the daemon has filled them.
+#[inline(always)]
+pub fn settings<T: Tables>(tables: &T) -> Result<&Settings, DropReason> {
+    match tables.settings() {
+        Some(settings) if settings.node != 0 => Ok(settings),
+        _ => Err(DropReason::NotConfigured),
+    }
+}
+
+/// The backend that a new flow of a pool goes to.
+#[inline(always)]
+pub fn choose_backend<T: Tables>(
+    tables: &T,
+    seed: u64,
+    pool: u32,
+    key: &FlowKey,
+) -> Result<Backend, DropReason> {
+    let pool = tables.pool(pool).ok_or(DropReason::NotConfigured)?;
+    if pool.maglev_len == 0 {
+        return Err(DropReason::NoBackend);
+    }
+    let slot = pool.maglev_offset + maglev::slot(flow_hash(seed, key), pool.maglev_len);
+    let backend = tables.maglev(slot).ok_or(DropReason::NotConfigured)?;
+    tables.backend(backend).ok_or(DropReason::NotConfigured)
+}
+
+/// Enters the flow, or adopts the entries of another CPU that opened it at the same time; `flow.pair` is its reply key
+/// then.
+///
+/// The reply's key goes in first, with "must not exist": it decides who gets the port. A flow that is being promoted
+/// is in the established table before it leaves the half-open one, so after a key was entered here, one look there
+/// tells whether it was already in use.
+#[inline(never)]
+pub fn enter<T: Tables>(
+    tables: &T,
+    flow: &mut Flow,
+    transport: &Transport,
+    now_ns: u64,
+) -> Result<(), DropReason> {
+    let settings = settings(tables)?;
+    if now_ns >= settings.lease_until_ns {
+        return Err(DropReason::NoLease);
+    }
+    let mut entry = CtEntry::open(flow.pair, transport.key, flow.tenant, flow.direction, now_ns);
+    entry.epoch = settings.epoch;
+    entry.generation = settings.generation;
+    entry.owner = settings.node;
+    claim_reply(tables, settings, flow.chooses_port, &mut entry)?;
+    (flow.pair, entry.pair) = (entry.key, entry.key);
+    entry.key = transport.key;
+    entry.seen = transport.segment.seen();
+    entry.flags = EntryFlags(flow.direction.0 | EntryFlags::ORIGINAL.0);
+    match claim(tables, &entry) {
+        Insertion::Inserted => {
+            tables.count(Counter::FlowsOpened, 1);
+            tables.count_opened(flow.tenant);
+            Ok(())
+        }
+        Insertion::Exists => {
+            tables.remove(FlowTable::HalfOpen, &flow.pair);
+            adopt(tables, &transport.key, flow)
+        }
+        Insertion::Full => {
+            tables.remove(FlowTable::HalfOpen, &flow.pair);
+            Err(DropReason::HalfOpenTableFull)
+        }
+    }
+}
+
+/// Enters the reply's key under a free port: the client's own if this node owns it, else one of a walk over all owned
+/// ports from a hashed start. On success `entry.key` is what was entered.
+#[inline(always)]
+fn claim_reply<T: Tables>(
+    tables: &T,
+    settings: &Settings,
+    chooses_port: bool,
+    entry: &mut CtEntry,
+) -> Result<(), DropReason> {
+    if !chooses_port {
+        return match claim(tables, entry) {
+            Insertion::Inserted => Ok(()),
+            Insertion::Exists => Err(DropReason::TupleInUse),
+            Insertion::Full => Err(DropReason::HalfOpenTableFull),
+        };
+    }
+    let own_port = entry.pair.src_port;
+    let keeps_port = settings.slices.owns(own_port);
+    let start = reduce(flow_hash(!settings.hash_seed, &entry.pair), settings.slices.ports());
+    for attempt in 0..PORT_TRIES_MAX {
+        entry.key.dst_port = if attempt == 0 && keeps_port {
+            own_port
+        } else {
+            settings.slices.candidate(start, attempt).ok_or(DropReason::PortsExhausted)?
+        };
+        match claim(tables, entry) {
+            Insertion::Inserted => return Ok(()),
+            Insertion::Exists => tables.count(Counter::PortRetries, 1),
+            Insertion::Full => return Err(DropReason::HalfOpenTableFull),
+        }
+    }
+    Err(DropReason::PortsExhausted)
+}
+
+/// Enters a key that must be in neither table.
+#[inline(always)]
+fn claim<T: Tables>(tables: &T, entry: &CtEntry) -> Insertion {
+    match tables.insert(FlowTable::HalfOpen, entry) {
+        Insertion::Inserted if tables.flow(FlowTable::Established, &entry.key).is_some() => {
+            tables.remove(FlowTable::HalfOpen, &entry.key);
+            Insertion::Exists
+        }
+        insertion => insertion,
+    }
+}
+
+/// Another CPU has opened this flow: its reply key is the one that counts.
+#[inline(never)]
+fn adopt<T: Tables>(tables: &T, original: &FlowKey, flow: &mut Flow) -> Result<(), DropReason> {
+    tables.count(Counter::RacesAdopted, 1);
+    flow.pair = match known::find_in(tables, FlowTable::Established, original) {
+        Some(winner) => winner.entry.pair,
+        None => known::find_in(tables, FlowTable::HalfOpen, original).ok_or(DropReason::NoFlow)?.entry.pair,
+    };
+    Ok(())
+}

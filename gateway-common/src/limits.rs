@@ -1,0 +1,62 @@
+//! Every capacity of the data path: what it bounds, why this number, what happens when it is reached.
+
+/// Version of the map layout. It is part of the pin path, so a daemon never adopts maps of another layout.
+/// Raise it with every change in [`crate::abi`].
+pub const ABI_VERSION: u32 = 1;
+
+/// Tenants. Per-tenant counters are a per-CPU array of this size (48 B a tenant and CPU); id 0 means "no tenant".
+/// The configuration refuses more.
+pub const TENANTS_MAX: u32 = 16_384;
+
+/// Addresses that the gateway knows: both VIPs, one NAT IP a tenant, the host's own. The configuration refuses more.
+pub const ADDRESSES_MAX: u32 = 2 * TENANTS_MAX;
+
+/// Listeners and addressed egress mappings together. The configuration refuses more.
+pub const LISTENERS_MAX: u32 = 65_536;
+
+/// Pools: one a listener at most, and one an egress mapping.
+pub const POOLS_MAX: u32 = LISTENERS_MAX;
+
+/// Backends over all pools. The configuration refuses more.
+pub const BACKENDS_MAX: u32 = 131_072;
+
+/// Slots of all Maglev tables together (4 B each, so 16 MiB). [`crate::maglev::table_size`] divides them; when
+/// they would not suffice the daemon refuses the configuration.
+pub const MAGLEV_SLOTS_MAX: u32 = 4_194_304;
+
+/// Prefixes in the allow-lists of all listeners. The configuration refuses more.
+pub const ALLOW_PREFIXES_MAX: u32 = 131_072;
+
+/// Source prefixes of all tenants. The configuration refuses more.
+pub const SOURCE_PREFIXES_MAX: u32 = 65_536;
+
+/// (tenant, endpoint) pairs of all peer groups. The configuration refuses more.
+pub const DESTINATIONS_MAX: u32 = 262_144;
+
+/// Network interfaces, VLAN devices on them included.
+pub const INTERFACES_MAX: u32 = 256;
+
+/// Entries of the established table by default: two for each flow. A full table refuses new flows
+/// (`flow_table_full`) and evicts none.
+pub const FLOW_ENTRIES_DEFAULT: u32 = 2 * 262_144;
+
+/// Entries of the half-open table by default: two for each flow. A full table refuses new flows
+/// (`half_open_table_full`); established flows never live in it.
+pub const HALF_OPEN_ENTRIES_DEFAULT: u32 = 2 * 65_536;
+
+/// Ports tried for one new flow before it is refused (`ports_exhausted`). More than about 25 tries gain nothing
+/// measurable (cilium PR #37389), and the loop has to end for the verifier.
+pub const PORT_TRIES_MAX: u32 = 32;
+
+/// A flow's last-seen time is written at most this often, so that packets on several CPUs do not fight for its
+/// cache line. Timeouts are exact to this.
+pub const LAST_SEEN_GRANULARITY_NS: u64 = 1_000_000_000;
+
+/// Keys that one call of the expiry program re-checks. A call takes some 20 us, so packets are not delayed.
+pub const EXPIRE_BATCH: usize = 64;
+
+/// Bytes of the events ring buffer. When the daemon is too slow to empty it events are lost, packets are not.
+pub const EVENTS_BYTES: u32 = 64 * 1024;
+
+const _: () = assert!(TENANTS_MAX <= u16::MAX as u32, "TenantId is 16 bits wide");
+const _: () = assert!(EVENTS_BYTES.is_power_of_two(), "the kernel wants a power of two");

@@ -1,0 +1,278 @@
+//! Packet and tables in memory: the packet engine on the host, for tests and for explaining a packet's way.
+
+use crate::{
+    abi::{
+        Addr, AllowKey, Backend, Counter, CtEntry, DestinationKey, EntryView, Event, FlowKey, Interface,
+        Listener, ListenerKey, OwnedAddress, Pool, Seen, Settings, State, TenantId, TenantStats,
+    },
+    drop_reason::DropReason,
+    packet::{Packet, Refused},
+    tables::{FlowSlot, FlowTable, Insertion, Route, RouteQuery, Tables},
+    wire::ethernet::{HEADER_LEN, TAG_LEN, link_len},
+};
+use std::{
+    cell::{Cell, RefCell},
+    collections::{BTreeMap, HashMap},
+    rc::Rc,
+    vec::Vec,
+};
+
+/// A frame as a byte vector.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BytesPacket {
+    /// The whole frame.
+    pub bytes: Vec<u8>,
+    /// The interface that it came in by.
+    pub ingress_ifindex: u32,
+}
+
+impl Packet for BytesPacket {
+    const TAGS_IN_FRAME: bool = true;
+    const RESOLVES_NEIGHBOURS: bool = false;
+
+    fn len(&self) -> usize {
+        self.bytes.len()
+    }
+
+    fn ingress_ifindex(&self) -> u32 {
+        self.ingress_ifindex
+    }
+
+    fn load<const N: usize>(&self, offset: usize) -> Option<[u8; N]> {
+        self.bytes.get(offset..offset.checked_add(N)?)?.try_into().ok()
+    }
+
+    fn store<const N: usize>(&mut self, offset: usize, bytes: [u8; N]) -> Result<(), Refused> {
+        let end = offset.checked_add(N).ok_or(Refused)?;
+        self.bytes.get_mut(offset..end).ok_or(Refused)?.copy_from_slice(&bytes);
+        Ok(())
+    }
+
+    fn retag(&mut self, tagged: bool, wanted: bool) -> Result<usize, Refused> {
+        match (tagged, wanted) {
+            (true, false) => drop(self.bytes.drain(HEADER_LEN..HEADER_LEN + TAG_LEN)),
+            (false, true) => drop(self.bytes.splice(HEADER_LEN..HEADER_LEN, [0; TAG_LEN])),
+            _ => {}
+        }
+        Ok(link_len(wanted))
+    }
+}
+
+/// An entry in place.
+#[derive(Clone, Debug)]
+pub struct MemorySlot(Rc<Cell<CtEntry>>);
+
+impl FlowSlot for MemorySlot {
+    fn view(&self, key: &FlowKey) -> Option<EntryView> {
+        Some(self.0.get()).filter(|entry| entry.key == *key).map(|entry| EntryView::from(&entry))
+    }
+
+    fn copy_to(&self, key: &FlowKey, copy: &mut CtEntry) -> bool {
+        *copy = self.0.get();
+        copy.key == *key
+    }
+
+    fn set_last_seen(&self, now_ns: u64) {
+        let mut entry = self.0.get();
+        entry.last_seen_ns = now_ns;
+        self.0.set(entry);
+    }
+
+    fn set_progress(&self, seen: Seen, state: State) {
+        let mut entry = self.0.get();
+        entry.seen = seen;
+        entry.set_state(state);
+        self.0.set(entry);
+    }
+}
+
+/// A bounded flow table.
+#[derive(Debug)]
+pub struct MemoryFlows {
+    entries: RefCell<HashMap<FlowKey, Rc<Cell<CtEntry>>>>,
+    /// Entries that fit.
+    pub capacity: usize,
+}
+
+impl Default for MemoryFlows {
+    fn default() -> Self {
+        Self { entries: RefCell::default(), capacity: 1024 }
+    }
+}
+
+impl MemoryFlows {
+    /// Every entry.
+    pub fn entries(&self) -> Vec<CtEntry> {
+        self.entries.borrow().values().map(|entry| entry.get()).collect()
+    }
+
+    /// One entry.
+    pub fn entry(&self, key: &FlowKey) -> Option<CtEntry> {
+        self.entries.borrow().get(key).map(|entry| entry.get())
+    }
+
+    fn insert(&self, entry: &CtEntry) -> Insertion {
+        let mut entries = self.entries.borrow_mut();
+        if entries.contains_key(&entry.key) {
+            return Insertion::Exists;
+        }
+        if entries.len() >= self.capacity {
+            return Insertion::Full;
+        }
+        entries.insert(entry.key, Rc::new(Cell::new(*entry)));
+        Insertion::Inserted
+    }
+}
+
+/// Tables as plain collections. Fill the public fields, then run packets through.
+#[derive(Debug, Default)]
+pub struct MemoryTables {
+    /// Node-wide settings.
+    pub settings: Option<Settings>,
+    /// What local addresses are.
+    pub addresses: HashMap<Addr, OwnedAddress>,
+    /// Listeners and egress mappings.
+    pub listeners: HashMap<ListenerKey, Listener>,
+    /// Allow-lists: list, prefixes.
+    pub allow_lists: BTreeMap<u32, Vec<(Addr, u8)>>,
+    /// Source prefixes of tenants.
+    pub sources: Vec<(Addr, u8, TenantId)>,
+    /// Destination keys with the prefix length of their address.
+    pub destinations: Vec<(DestinationKey, u8)>,
+    /// Pools.
+    pub pools: HashMap<u32, Pool>,
+    /// All Maglev tables.
+    pub maglev: Vec<u32>,
+    /// Backends.
+    pub backends: HashMap<u32, Backend>,
+    /// Interfaces.
+    pub interfaces: HashMap<u32, Interface>,
+    /// Answers of the routing table, by destination; none is [`Route::None`].
+    pub routes: HashMap<Addr, Route>,
+    /// Established flows.
+    pub established: MemoryFlows,
+    /// Half-open flows.
+    pub half_open: MemoryFlows,
+    /// Node-wide counters.
+    pub counters: RefCell<BTreeMap<u32, u64>>,
+    /// Drops by reason.
+    pub drops: RefCell<BTreeMap<DropReason, u64>>,
+    /// Counters by tenant.
+    pub tenants: RefCell<BTreeMap<TenantId, TenantStats>>,
+    /// What the daemon was told.
+    pub events: RefCell<Vec<Event>>,
+}
+
+impl MemoryTables {
+    fn flows(&self, table: FlowTable) -> &MemoryFlows {
+        match table {
+            FlowTable::Established => &self.established,
+            FlowTable::HalfOpen => &self.half_open,
+        }
+    }
+
+    /// Changes a tenant's counters.
+    fn tenant(&self, tenant: TenantId, change: impl FnOnce(&mut TenantStats)) {
+        change(self.tenants.borrow_mut().entry(tenant).or_default());
+    }
+
+    /// A node-wide counter's value.
+    pub fn counter(&self, counter: Counter) -> u64 {
+        self.counters.borrow().get(&(counter as u32)).copied().unwrap_or(0)
+    }
+}
+
+/// Does `prefix`/`len` contain the address?
+fn contains(prefix: Addr, len: u8, address: Addr) -> bool {
+    let bits = |address: Addr| u32::from_be_bytes(address.octets());
+    let shift = 32 - u32::from(len);
+    shift == 32 || bits(prefix) >> shift == bits(address) >> shift
+}
+
+impl Tables for MemoryTables {
+    type Slot = MemorySlot;
+
+    fn settings(&self) -> Option<&Settings> {
+        self.settings.as_ref()
+    }
+
+    fn address(&self, address: Addr) -> Option<OwnedAddress> {
+        self.addresses.get(&address).copied()
+    }
+
+    fn listener(&self, key: &ListenerKey) -> Option<Listener> {
+        self.listeners.get(key).copied()
+    }
+
+    fn allows(&self, key: &AllowKey) -> bool {
+        self.allow_lists
+            .get(&key.list())
+            .is_some_and(|list| list.iter().any(|(prefix, len)| contains(*prefix, *len, key.address)))
+    }
+
+    fn tenant_of(&self, source: Addr) -> Option<TenantId> {
+        let matching = self.sources.iter().filter(|(prefix, len, _)| contains(*prefix, *len, source));
+        matching.max_by_key(|(_, len, _)| *len).map(|(_, _, tenant)| *tenant)
+    }
+
+    fn reaches(&self, key: &DestinationKey) -> bool {
+        self.destinations.iter().any(|(known, len)| {
+            contains(known.address, *len, key.address) && key.with_address(known.address) == *known
+        })
+    }
+
+    fn pool(&self, pool: u32) -> Option<Pool> {
+        self.pools.get(&pool).copied()
+    }
+
+    fn maglev(&self, slot: u32) -> Option<u32> {
+        self.maglev.get(slot as usize).copied()
+    }
+
+    fn backend(&self, backend: u32) -> Option<Backend> {
+        self.backends.get(&backend).copied()
+    }
+
+    fn interface(&self, ifindex: u32) -> Option<Interface> {
+        self.interfaces.get(&ifindex).copied()
+    }
+
+    fn route(&self, query: &RouteQuery) -> Route {
+        self.routes.get(&query.dst).copied().unwrap_or(Route::None)
+    }
+
+    fn flow(&self, table: FlowTable, key: &FlowKey) -> Option<MemorySlot> {
+        self.flows(table).entries.borrow().get(key).cloned().map(MemorySlot)
+    }
+
+    fn insert(&self, table: FlowTable, entry: &CtEntry) -> Insertion {
+        self.flows(table).insert(entry)
+    }
+
+    fn remove(&self, table: FlowTable, key: &FlowKey) {
+        self.flows(table).entries.borrow_mut().remove(key);
+    }
+
+    fn count(&self, counter: Counter, by: u64) {
+        *self.counters.borrow_mut().entry(counter as u32).or_default() += by;
+    }
+
+    fn count_drop(&self, reason: DropReason, tenant: TenantId) {
+        *self.drops.borrow_mut().entry(reason).or_default() += 1;
+        if tenant != TenantId::NONE {
+            self.tenant(tenant, |stats| stats.dropped_packets += 1);
+        }
+    }
+
+    fn count_translated(&self, tenant: TenantId, to_external: bool, bytes: u64) {
+        self.tenant(tenant, |stats| stats.add_packet(to_external, bytes));
+    }
+
+    fn count_opened(&self, tenant: TenantId) {
+        self.tenant(tenant, |stats| stats.flows_opened += 1);
+    }
+
+    fn report(&self, event: &Event) {
+        self.events.borrow_mut().push(*event);
+    }
+}

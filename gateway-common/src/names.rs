@@ -1,0 +1,73 @@
+//! Names of maps and programs, shared by the kernel side (as identifiers) and the daemon (as strings).
+
+/// Array of one [`crate::abi::Settings`].
+pub const SETTINGS: &str = "SETTINGS";
+/// Hash: address to [`crate::abi::OwnedAddress`].
+pub const ADDRESSES: &str = "ADDRESSES";
+/// Hash: [`crate::abi::ListenerKey`] to [`crate::abi::Listener`].
+pub const LISTENERS: &str = "LISTENERS";
+/// Trie: [`crate::abi::AllowKey`] to 1.
+pub const ALLOW_LISTS: &str = "ALLOW_LISTS";
+/// Trie: source address to [`crate::abi::TenantId`].
+pub const TENANT_SOURCES: &str = "TENANT_SOURCES";
+/// Trie: [`crate::abi::DestinationKey`] to the peer group's number.
+pub const DESTINATIONS: &str = "DESTINATIONS";
+/// Hash: pool number to [`crate::abi::Pool`].
+pub const POOLS: &str = "POOLS";
+/// Array of backend numbers: all Maglev tables one after another.
+pub const MAGLEV: &str = "MAGLEV";
+/// Hash: backend number to [`crate::abi::Backend`].
+pub const BACKENDS: &str = "BACKENDS";
+/// Hash: interface index to [`crate::abi::Interface`].
+pub const INTERFACES: &str = "INTERFACES";
+/// Hash: [`crate::abi::FlowKey`] to [`crate::abi::CtEntry`], established flows.
+pub const FLOWS: &str = "FLOWS";
+/// Hash: [`crate::abi::FlowKey`] to [`crate::abi::CtEntry`], half-open flows.
+pub const HALF_OPEN: &str = "HALF_OPEN";
+/// Per-CPU array of [`crate::abi::TenantStats`], by tenant.
+pub const TENANT_STATS: &str = "TENANT_STATS";
+/// Per-CPU array of counts, by drop reason.
+pub const DROPS: &str = "DROPS";
+/// Per-CPU array of counts, by [`crate::abi::Counter`].
+pub const COUNTERS: &str = "COUNTERS";
+/// Ring buffer of [`crate::abi::Event`].
+pub const EVENTS: &str = "EVENTS";
+
+/// Maps that hold state and configuration, pinned so that they outlive the daemon.
+pub const PINNED_MAPS: &[&str] = &[
+    SETTINGS,
+    ADDRESSES,
+    LISTENERS,
+    ALLOW_LISTS,
+    TENANT_SOURCES,
+    DESTINATIONS,
+    POOLS,
+    MAGLEV,
+    BACKENDS,
+    INTERFACES,
+    FLOWS,
+    HALF_OPEN,
+    TENANT_STATS,
+    DROPS,
+    COUNTERS,
+    EVENTS,
+];
+
+/// XDP program for interfaces on NPCI's side.
+pub const XDP_EXTERNAL: &str = "xdp_external";
+/// XDP program for interfaces on the tenants' side.
+pub const XDP_INTERNAL: &str = "xdp_internal";
+/// TC program for interfaces on NPCI's side.
+pub const TC_EXTERNAL: &str = "tc_external";
+/// TC program for interfaces on the tenants' side.
+pub const TC_INTERNAL: &str = "tc_internal";
+/// Program that re-checks and deletes expired flows; the daemon runs it, no packet ever does.
+pub const EXPIRE: &str = "expire";
+/// Reference for the benchmark: does nothing.
+pub const BENCH_EMPTY_XDP: &str = "bench_empty_xdp";
+/// Reference for the benchmark: does nothing.
+pub const BENCH_EMPTY_TC: &str = "bench_empty_tc";
+/// Reference for the benchmark: parses, looks up the FIB and redirects.
+pub const BENCH_FORWARD_XDP: &str = "bench_forward_xdp";
+/// Reference for the benchmark: parses, looks up the FIB and redirects.
+pub const BENCH_FORWARD_TC: &str = "bench_forward_tc";

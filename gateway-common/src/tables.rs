@@ -1,0 +1,136 @@
+//! The seam between the packet engine and its tables: BPF maps in the kernel, collections in host tests.
+
+use crate::{
+    abi::{
+        Addr, AllowKey, Backend, Counter, CtEntry, DestinationKey, EntryView, Event, FlowKey, Interface,
+        LinkAddresses, Listener, ListenerKey, OwnedAddress, Pool, Protocol, Seen, Settings, State, TenantId,
+    },
+    drop_reason::DropReason,
+};
+
+/// The two tables of tracked flows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FlowTable {
+    /// Flows whose both ends have spoken. Nothing is ever evicted from it.
+    Established,
+    /// Flows that one end has opened. Bounded, and all that a flood can fill.
+    HalfOpen,
+}
+
+/// The outcome of an insertion that must not replace anything.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub enum Insertion {
+    /// It was inserted.
+    Inserted,
+    /// The key exists; the table is unchanged.
+    Exists,
+    /// The table is full, or memory was short; the table is unchanged.
+    Full,
+}
+
+/// A question to the kernel's routing table (FIB).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RouteQuery {
+    /// Source address after translation.
+    pub src: Addr,
+    /// Destination address after translation.
+    pub dst: Addr,
+    /// Transport protocol, for policy routing.
+    pub protocol: Protocol,
+    /// Type of service.
+    pub tos: u8,
+    /// Length of the IP packet, for the MTU check.
+    pub total_len: u16,
+    /// Interface that the packet came in by.
+    pub ingress_ifindex: u32,
+}
+
+/// The kernel's answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Route {
+    /// Send it out of this interface with these link addresses.
+    Forward {
+        /// Outgoing interface as the routing table names it.
+        ifindex: u32,
+        /// Link addresses: to the next hop, from the outgoing interface.
+        link: LinkAddresses,
+    },
+    /// The route is known, the next hop's link address is not.
+    Unresolved {
+        /// Outgoing interface.
+        ifindex: u32,
+        /// The next hop.
+        next_hop: Addr,
+    },
+    /// The packet is too large for the link.
+    TooLarge,
+    /// No route, or one that refuses.
+    None,
+    /// Forwarding is switched off on the incoming interface.
+    Disabled,
+}
+
+/// An entry of a flow table, in place.
+pub trait FlowSlot {
+    /// What a packet needs to know of the entry, or `None` when the element was recycled for another key while we
+    /// held it.
+    fn view(&self, key: &FlowKey) -> Option<EntryView>;
+
+    /// Copies the whole entry; false when the element was recycled.
+    #[must_use]
+    fn copy_to(&self, key: &FlowKey, copy: &mut CtEntry) -> bool;
+
+    /// Writes the time of the last packet.
+    fn set_last_seen(&self, now_ns: u64);
+
+    /// Writes the record of segments and the cached state.
+    fn set_progress(&self, seen: Seen, state: State);
+}
+
+/// Everything that the engine reads and writes besides the packet.
+pub trait Tables {
+    /// An entry in place.
+    type Slot: FlowSlot;
+
+    /// Node-wide settings; `None` while the daemon has not filled them.
+    fn settings(&self) -> Option<&Settings>;
+    /// What a local address is.
+    fn address(&self, address: Addr) -> Option<OwnedAddress>;
+    /// The listener on an address, protocol and port.
+    fn listener(&self, key: &ListenerKey) -> Option<Listener>;
+    /// Does an allow-list contain the source? Longest prefix match.
+    fn allows(&self, key: &AllowKey) -> bool;
+    /// The tenant that a source address belongs to. Longest prefix match.
+    fn tenant_of(&self, source: Addr) -> Option<TenantId>;
+    /// May the tenant call this destination on exactly this port (0: any port)? Longest prefix match.
+    fn reaches(&self, key: &DestinationKey) -> bool;
+    /// A pool.
+    fn pool(&self, pool: u32) -> Option<Pool>;
+    /// The backend number in a slot of the Maglev tables.
+    fn maglev(&self, slot: u32) -> Option<u32>;
+    /// A backend.
+    fn backend(&self, backend: u32) -> Option<Backend>;
+    /// An interface of the gateway.
+    fn interface(&self, ifindex: u32) -> Option<Interface>;
+    /// Asks the kernel's routing table.
+    fn route(&self, query: &RouteQuery) -> Route;
+
+    /// Finds an entry.
+    fn flow(&self, table: FlowTable, key: &FlowKey) -> Option<Self::Slot>;
+    /// Inserts an entry under its own key, never replacing one.
+    fn insert(&self, table: FlowTable, entry: &CtEntry) -> Insertion;
+    /// Deletes an entry. Deleting what is not there is no error.
+    fn remove(&self, table: FlowTable, key: &FlowKey);
+
+    /// Adds to a node-wide counter.
+    fn count(&self, counter: Counter, by: u64);
+    /// Counts a dropped packet, for its tenant too when that is known.
+    fn count_drop(&self, reason: DropReason, tenant: TenantId);
+    /// Counts a translated packet of a tenant.
+    fn count_translated(&self, tenant: TenantId, to_external: bool, bytes: u64);
+    /// Counts a flow that a tenant opened or got.
+    fn count_opened(&self, tenant: TenantId);
+    /// Tells the daemon something rare. May be lost.
+    fn report(&self, event: &Event);
+}

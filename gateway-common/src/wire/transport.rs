@@ -1,0 +1,116 @@
+//! TCP (RFC 9293), UDP (RFC 768) and ICMP echo (RFC 792), as far as a NAT needs them.
+
+use crate::{
+    abi::{FlowKey, Port, Protocol, Seen, Side},
+    conntrack::Segment,
+    drop_reason::DropReason,
+    packet::Packet,
+    wire::ipv4::Ipv4,
+};
+
+const TCP_HEADER_LEN: usize = 20;
+const UDP_HEADER_LEN: usize = 8;
+const ICMP_HEADER_LEN: usize = 8;
+/// ICMP type of an echo reply.
+pub const ICMP_ECHO_REPLY: u8 = 0;
+/// ICMP type of an echo request.
+pub const ICMP_ECHO_REQUEST: u8 = 8;
+
+/// Where the port fields and the checksum lie, and what the header says. Offsets are from the start of the frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Transport {
+    /// The 5-tuple.
+    pub key: FlowKey,
+    /// What the packet says to conntrack.
+    pub segment: Segment,
+    /// Where the transport header starts.
+    pub offset: usize,
+}
+
+impl Transport {
+    /// Reads and checks the transport header behind `ip`.
+    ///
+    /// # Errors
+    ///
+    /// The reason to drop the packet, should it be the gateway's.
+    #[inline(always)]
+    pub fn parse<P: Packet>(packet: &P, ip: &Ipv4, side: Side) -> Result<Self, DropReason> {
+        if ip.is_fragment {
+            return Err(DropReason::FragmentNotSupported);
+        }
+        match Protocol::from_number(ip.protocol) {
+            Some(Protocol::Tcp) => Self::tcp(packet, ip, side),
+            Some(Protocol::Udp) => Self::udp(packet, ip, side),
+            Some(Protocol::Icmp) => Self::icmp(packet, ip, side),
+            None => Err(DropReason::ProtocolNotSupported),
+        }
+    }
+
+    #[inline(always)]
+    fn tcp<P: Packet>(packet: &P, ip: &Ipv4, side: Side) -> Result<Self, DropReason> {
+        let offset = ip.payload_offset();
+        let h = load::<TCP_HEADER_LEN, P>(packet, ip)?;
+        let header_len = ((h[12] >> 4) as usize) << 2;
+        if header_len < TCP_HEADER_LEN || header_len > ip.payload_len() {
+            return Err(DropReason::BadTransportHeader);
+        }
+        let ports = (Port::from_wire([h[0], h[1]]), Port::from_wire([h[2], h[3]]));
+        let key = FlowKey::v4(side, Protocol::Tcp, (ip.src, ports.0), (ip.dst, ports.1));
+        Ok(Self { key, segment: Segment::Tcp(tcp_flags(h[13])), offset })
+    }
+
+    #[inline(always)]
+    fn udp<P: Packet>(packet: &P, ip: &Ipv4, side: Side) -> Result<Self, DropReason> {
+        let offset = ip.payload_offset();
+        let h = load::<UDP_HEADER_LEN, P>(packet, ip)?;
+        let len = u16::from_be_bytes([h[4], h[5]]) as usize;
+        if len < UDP_HEADER_LEN || len > ip.payload_len() {
+            return Err(DropReason::BadTransportHeader);
+        }
+        let ports = (Port::from_wire([h[0], h[1]]), Port::from_wire([h[2], h[3]]));
+        let key = FlowKey::v4(side, Protocol::Udp, (ip.src, ports.0), (ip.dst, ports.1));
+        Ok(Self { key, segment: Segment::Datagram, offset })
+    }
+
+    #[inline(always)]
+    fn icmp<P: Packet>(packet: &P, ip: &Ipv4, side: Side) -> Result<Self, DropReason> {
+        let offset = ip.payload_offset();
+        let h = load::<ICMP_HEADER_LEN, P>(packet, ip)?;
+        let id = Port::from_wire([h[4], h[5]]);
+        let (ports, segment) = match (h[0], h[1]) {
+            (ICMP_ECHO_REQUEST, 0) => ((id, Port::NONE), Segment::EchoRequest),
+            (ICMP_ECHO_REPLY, 0) => ((Port::NONE, id), Segment::EchoReply),
+            // Destination unreachable, source quench, redirect, time exceeded, parameter problem.
+            (3 | 4 | 5 | 11 | 12, _) => return Err(DropReason::IcmpErrorNotSupported),
+            _ => return Err(DropReason::IcmpTypeNotSupported),
+        };
+        let key = FlowKey::v4(side, Protocol::Icmp, (ip.src, ports.0), (ip.dst, ports.1));
+        Ok(Self { key, segment, offset })
+    }
+}
+
+/// Loads a transport header that must lie within the IP packet, not only within the frame.
+#[inline(always)]
+fn load<const N: usize, P: Packet>(packet: &P, ip: &Ipv4) -> Result<[u8; N], DropReason> {
+    if ip.payload_len() < N {
+        return Err(DropReason::BadTransportHeader);
+    }
+    packet.load::<N>(ip.payload_offset()).ok_or(DropReason::Truncated)
+}
+
+/// SYN, ACK, FIN and RST of the TCP flags byte as [`Seen`] bits.
+#[inline(always)]
+const fn tcp_flags(flags: u8) -> Seen {
+    let (fin, syn, rst, ack) = (flags & 1, (flags >> 1) & 1, (flags >> 2) & 1, (flags >> 4) & 1);
+    Seen(syn * Seen::SYN.0 | ack * Seen::ACK.0 | fin * Seen::FIN.0 | rst * Seen::RST.0)
+}
+
+/// Offset of the checksum field within the transport header.
+#[inline(always)]
+pub const fn checksum_offset(protocol: Protocol) -> usize {
+    match protocol {
+        Protocol::Tcp => 16,
+        Protocol::Udp => 6,
+        Protocol::Icmp => 2,
+    }
+}

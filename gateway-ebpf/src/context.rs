@@ -1,0 +1,175 @@
+//! Packets as XDP and TC hand them over: the only raw packet pointers in the project.
+
+use aya_ebpf::{
+    bindings::{BPF_F_MARK_MANGLED_0, BPF_F_PSEUDO_HDR},
+    helpers::generated::{bpf_l4_csum_replace, bpf_skb_pull_data, bpf_skb_vlan_pop, bpf_xdp_adjust_head},
+    programs::{TcContext, XdpContext},
+};
+use gateway_common::{
+    abi::Protocol,
+    packet::{Packet, Refused},
+    wire::{
+        checksum::Difference,
+        ethernet::{HEADER_LEN, TAG_LEN, link_len},
+    },
+};
+
+/// The headers that the gateway looks at, at their longest: tagged Ethernet, IPv4 with options, TCP without.
+const HEADERS_MAX: u32 = 18 + 60 + 20;
+
+/// Reads `N` bytes at `offset` of a packet that spans `start..end`.
+#[inline(always)]
+fn load<const N: usize>(start: usize, end: usize, offset: usize) -> Option<[u8; N]> {
+    let at = start + offset;
+    if at + N > end {
+        return None;
+    }
+    // SAFETY: `at..at + N` lies within the packet, which the verifier checks again; any bytes are a valid array.
+    Some(unsafe { (at as *const [u8; N]).read() })
+}
+
+/// Writes `N` bytes at `offset` of a packet that spans `start..end`.
+#[inline(always)]
+fn store<const N: usize>(start: usize, end: usize, offset: usize, bytes: [u8; N]) -> Result<(), Refused> {
+    let at = start + offset;
+    if at + N > end {
+        return Err(Refused);
+    }
+    // SAFETY: `at..at + N` lies within the packet, which the verifier checks again.
+    unsafe { (at as *mut [u8; N]).write(bytes) };
+    Ok(())
+}
+
+/// A packet in XDP.
+pub struct XdpPacket<'a>(pub &'a XdpContext);
+
+impl Packet for XdpPacket<'_> {
+    const TAGS_IN_FRAME: bool = true;
+    const RESOLVES_NEIGHBOURS: bool = false;
+
+    #[inline(always)]
+    fn len(&self) -> usize {
+        self.0.data_end() - self.0.data()
+    }
+
+    #[inline(always)]
+    fn ingress_ifindex(&self) -> u32 {
+        self.0.ingress_ifindex() as u32
+    }
+
+    #[inline(always)]
+    fn load<const N: usize>(&self, offset: usize) -> Option<[u8; N]> {
+        load(self.0.data(), self.0.data_end(), offset)
+    }
+
+    #[inline(always)]
+    fn store<const N: usize>(&mut self, offset: usize, bytes: [u8; N]) -> Result<(), Refused> {
+        store(self.0.data(), self.0.data_end(), offset, bytes)
+    }
+
+    #[inline(always)]
+    fn retag(&mut self, tagged: bool, wanted: bool) -> Result<usize, Refused> {
+        let delta = match (tagged, wanted) {
+            (true, false) => TAG_LEN as i32,
+            (false, true) => -(TAG_LEN as i32),
+            _ => return Ok(link_len(wanted)),
+        };
+        // SAFETY: the context is the one that the kernel handed to this run of the program.
+        if unsafe { bpf_xdp_adjust_head(self.0.ctx, delta) } != 0 {
+            return Err(Refused);
+        }
+        Ok(link_len(wanted))
+    }
+}
+
+/// A packet in TC. It may be a GSO packet of up to 64 KiB, and its checksum may be left to the network card.
+pub struct TcPacket<'a>(&'a TcContext);
+
+impl<'a> TcPacket<'a> {
+    /// Makes the headers contiguous; `None` when the kernel can not.
+    #[inline(always)]
+    pub fn new(ctx: &'a TcContext) -> Option<Self> {
+        let wanted = core::cmp::min(ctx.len(), HEADERS_MAX);
+        if ctx.data_end() - ctx.data() < wanted as usize {
+            // SAFETY: the context is the one that the kernel handed to this run of the program.
+            let result = unsafe { bpf_skb_pull_data(ctx.skb.skb, wanted) };
+            if result != 0 {
+                return None;
+            }
+        }
+        Some(Self(ctx))
+    }
+
+    /// The interface that the packet came in by.
+    #[inline(always)]
+    pub fn ifindex(&self) -> u32 {
+        // SAFETY: reads a context field, which the verifier checks.
+        unsafe { (*self.0.skb.skb).ifindex }
+    }
+}
+
+impl Packet for TcPacket<'_> {
+    const TAGS_IN_FRAME: bool = false;
+    const RESOLVES_NEIGHBOURS: bool = true;
+
+    #[inline(always)]
+    fn len(&self) -> usize {
+        self.0.len() as usize
+    }
+
+    #[inline(always)]
+    fn ingress_ifindex(&self) -> u32 {
+        self.ifindex()
+    }
+
+    #[inline(always)]
+    fn load<const N: usize>(&self, offset: usize) -> Option<[u8; N]> {
+        load(self.0.data(), self.0.data_end(), offset)
+    }
+
+    #[inline(always)]
+    fn store<const N: usize>(&mut self, offset: usize, bytes: [u8; N]) -> Result<(), Refused> {
+        store(self.0.data(), self.0.data_end(), offset, bytes)
+    }
+
+    /// Takes the tag off, in the frame or beside it. The VLAN device that the packet is redirected to adds its own.
+    #[inline(always)]
+    fn retag(&mut self, tagged: bool, _wanted: bool) -> Result<usize, Refused> {
+        // SAFETY: reads a context field, then calls a helper with the context of this run.
+        let popped = unsafe {
+            let skb = self.0.skb.skb;
+            if tagged || (*skb).vlan_present != 0 { bpf_skb_vlan_pop(skb) } else { 0 }
+        };
+        if popped == 0 { Ok(HEADER_LEN) } else { Err(Refused) }
+    }
+
+    /// By the kernel's helper, which knows whether the checksum is complete, absent, or left to the network card. An
+    /// own incremental update would be wrong for the last kind.
+    #[inline(always)]
+    fn update_transport_checksum(
+        &mut self,
+        offset: usize,
+        protocol: Protocol,
+        addresses: Difference,
+        ports: Difference,
+    ) -> Result<(), Refused> {
+        let udp = match protocol {
+            Protocol::Udp => u64::from(BPF_F_MARK_MANGLED_0),
+            Protocol::Tcp | Protocol::Icmp => 0,
+        };
+        if !matches!(protocol, Protocol::Icmp) {
+            self.replace_checksum(offset, addresses, udp | u64::from(BPF_F_PSEUDO_HDR))?;
+        }
+        self.replace_checksum(offset, ports, udp)
+    }
+}
+
+impl TcPacket<'_> {
+    #[inline(always)]
+    fn replace_checksum(&self, offset: usize, change: Difference, flags: u64) -> Result<(), Refused> {
+        // SAFETY: the context is the one of this run; `from` 0 and size 0 mean that `to` is a difference.
+        let result =
+            unsafe { bpf_l4_csum_replace(self.0.skb.skb, offset as u32, 0, u64::from(change.raw()), flags) };
+        if result == 0 { Ok(()) } else { Err(Refused) }
+    }
+}
