@@ -1,0 +1,315 @@
+//! The daemon's configuration as the lab writes it.
+//!
+//! Deliberately not the daemon's own types: what a user writes is text, and a renamed field must fail a test.
+
+use std::net::{Ipv4Addr, SocketAddrV4};
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+
+use crate::topology::{Mode, Topology};
+
+/// A whole configuration file.
+#[derive(Debug, Clone, Serialize)]
+pub struct GatewayConfig {
+    /// The two VIPs.
+    pub gateway: GatewaySection,
+    /// This node.
+    pub node: NodeSection,
+    /// Paths and addresses of the daemon.
+    pub daemon: DaemonSection,
+    /// Where programs are attached.
+    pub interface: Vec<Interface>,
+    /// Whom tenants may call.
+    pub peer_group: Vec<PeerGroup>,
+    /// Customers.
+    pub tenant: Vec<Tenant>,
+}
+
+/// `[gateway]`
+#[derive(Debug, Clone, Serialize)]
+pub struct GatewaySection {
+    /// Where NPCI connects to.
+    pub ingress_vip: Ipv4Addr,
+    /// Where connections to NPCI come from.
+    pub egress_vip: Ipv4Addr,
+}
+
+/// `[node]`
+#[derive(Debug, Clone, Serialize)]
+pub struct NodeSection {
+    /// For logs and metrics.
+    pub name: String,
+    /// Unique among the gateway's nodes.
+    pub id: u16,
+}
+
+/// `[daemon]`
+#[derive(Debug, Clone, Serialize)]
+pub struct DaemonSection {
+    /// The API's unix socket.
+    pub socket: PathBuf,
+    /// Where maps and links are pinned.
+    pub bpffs: PathBuf,
+    /// Address of the metrics endpoint.
+    pub metrics: SocketAddrV4,
+}
+
+/// `[[interface]]`
+#[derive(Debug, Clone, Serialize)]
+pub struct Interface {
+    /// Device.
+    pub name: String,
+    /// `external` or `internal`.
+    pub side: &'static str,
+    /// `auto`, `xdp` or `tc`.
+    pub hook: &'static str,
+    /// `native` or `generic`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub xdp_mode: Option<&'static str>,
+}
+
+impl Interface {
+    fn new(name: &str, side: &'static str, mode: Mode) -> Self {
+        let (hook, xdp_mode) = match mode {
+            Mode::Tc => ("tc", None),
+            Mode::XdpNative => ("xdp", Some("native")),
+            Mode::XdpGeneric => ("xdp", Some("generic")),
+        };
+        Self { name: name.to_owned(), side, hook, xdp_mode }
+    }
+}
+
+/// `[[peer_group]]`
+#[derive(Debug, Clone, Serialize)]
+pub struct PeerGroup {
+    /// Referred to by tenants.
+    pub name: String,
+    /// Its endpoints.
+    pub endpoint: Vec<Endpoint>,
+}
+
+/// `[[peer_group.endpoint]]`
+#[derive(Debug, Clone, Serialize)]
+pub struct Endpoint {
+    /// Address or prefix.
+    pub address: String,
+    /// `tcp`, `udp` or `icmp`.
+    pub protocol: &'static str,
+    /// Any port when absent; absent for ICMP.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub port: Option<u16>,
+}
+
+/// `[[tenant]]`
+#[derive(Debug, Clone, Serialize)]
+pub struct Tenant {
+    /// Unique.
+    pub name: String,
+    /// The tenant NAT IP.
+    pub nat_ip: Ipv4Addr,
+    /// Prefixes that its packets come from.
+    pub sources: Vec<String>,
+    /// Names of peer groups that it may call.
+    pub peer_groups: Vec<String>,
+    /// Its backends.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub pool: Vec<Pool>,
+    /// What NPCI may connect to.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub listener: Vec<Listener>,
+    /// Ports of the tenant NAT IP that lead to NPCI.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub egress: Vec<Egress>,
+}
+
+/// `[[tenant.pool]]`
+#[derive(Debug, Clone, Serialize)]
+pub struct Pool {
+    /// Referred to by listeners.
+    pub name: String,
+    /// Its members.
+    pub backend: Vec<Backend>,
+}
+
+/// `[[tenant.pool.backend]]`
+#[derive(Debug, Clone, Serialize)]
+pub struct Backend {
+    /// Of the server.
+    pub address: Ipv4Addr,
+    /// Of the server.
+    pub port: u16,
+    /// Share of new flows.
+    pub weight: u32,
+}
+
+/// `[[tenant.listener]]`
+#[derive(Debug, Clone, Serialize)]
+pub struct Listener {
+    /// For metrics.
+    pub name: String,
+    /// `tcp` or `udp`.
+    pub protocol: &'static str,
+    /// On the ingress VIP.
+    pub port: u16,
+    /// Name of a pool.
+    pub pool: String,
+    /// `nat` or `preserve`.
+    pub source: &'static str,
+    /// Prefixes of allowed clients.
+    pub allow: Vec<String>,
+}
+
+/// `[[tenant.egress]]`
+#[derive(Debug, Clone, Serialize)]
+pub struct Egress {
+    /// `tcp` or `udp`.
+    pub protocol: &'static str,
+    /// On the tenant NAT IP.
+    pub port: u16,
+    /// NPCI's endpoint.
+    pub to: SocketAddrV4,
+}
+
+impl GatewayConfig {
+    /// All interfaces in the topology's mode, one peer group `npci` with NPCI's main port on every endpoint
+    /// and ICMP, all tenants without pools, listeners and egress ports. `dir` takes the socket.
+    pub fn for_topology(topology: &Topology, dir: &Path, bpffs: &Path) -> Self {
+        let plan = &topology.plan;
+        Self {
+            gateway: GatewaySection { ingress_vip: plan.ingress_vip, egress_vip: plan.egress_vip },
+            node: NodeSection { name: "gw-1".to_owned(), id: 1 },
+            daemon: DaemonSection {
+                socket: dir.join("gateway.sock"),
+                bpffs: bpffs.to_owned(),
+                metrics: SocketAddrV4::new(Ipv4Addr::LOCALHOST, 9464),
+            },
+            interface: interfaces(topology),
+            peer_group: vec![npci_group(topology)],
+            tenant: topology.tenants.iter().map(Tenant::new).collect(),
+        }
+    }
+
+    /// A tenant by its number, from 1.
+    pub fn tenant(&mut self, number: usize) -> &mut Tenant {
+        &mut self.tenant[number - 1]
+    }
+
+    /// The file's text.
+    pub fn render(&self) -> String {
+        toml::to_string(self).expect("the configuration is plain data")
+    }
+}
+
+fn interfaces(topology: &Topology) -> Vec<Interface> {
+    let external = Interface::new(&topology.external.near, "external", topology.mode);
+    let internal =
+        topology.tenants.iter().map(|tenant| Interface::new(&tenant.link.near, "internal", topology.mode));
+    std::iter::once(external).chain(internal).collect()
+}
+
+fn npci_group(topology: &Topology) -> PeerGroup {
+    let plan = &topology.plan;
+    let endpoints = plan.npci_endpoints.iter().flat_map(|address| {
+        let address = format!("{address}/32");
+        [
+            Endpoint { address: address.clone(), protocol: "tcp", port: Some(plan.npci_port) },
+            Endpoint { address: address.clone(), protocol: "udp", port: Some(plan.npci_port) },
+            Endpoint { address, protocol: "icmp", port: None },
+        ]
+    });
+    PeerGroup { name: "npci".to_owned(), endpoint: endpoints.collect() }
+}
+
+impl Tenant {
+    fn new(tenant: &crate::topology::Tenant) -> Self {
+        Self {
+            name: tenant.plan.name.clone(),
+            nat_ip: tenant.plan.nat_ip,
+            sources: vec![tenant.plan.subnet.to_string()],
+            peer_groups: vec!["npci".to_owned()],
+            pool: Vec::new(),
+            listener: Vec::new(),
+            egress: Vec::new(),
+        }
+    }
+
+    /// Adds a pool of equal backends.
+    pub fn add_pool(&mut self, name: &str, backends: &[SocketAddrV4]) -> &mut Self {
+        let backend = |at: &SocketAddrV4| Backend { address: *at.ip(), port: at.port(), weight: 1 };
+        self.pool.push(Pool { name: name.to_owned(), backend: backends.iter().map(backend).collect() });
+        self
+    }
+
+    /// Adds a listener that hides the client's address and lets every client of the external documentation
+    /// network in.
+    pub fn add_listener(&mut self, protocol: &'static str, port: u16, pool: &str) -> &mut Self {
+        self.listener.push(Listener {
+            name: format!("{protocol}-{port}"),
+            protocol,
+            port,
+            pool: pool.to_owned(),
+            source: "nat",
+            allow: vec!["192.0.2.0/24".to_owned()],
+        });
+        self
+    }
+
+    /// Adds a port of the tenant NAT IP that leads to an endpoint of NPCI.
+    pub fn add_egress(&mut self, protocol: &'static str, port: u16, to: SocketAddrV4) -> &mut Self {
+        self.egress.push(Egress { protocol, port, to });
+        self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rendered_text_has_the_documented_shape() {
+        let tenant = Tenant {
+            name: "bank-1".to_owned(),
+            nat_ip: Ipv4Addr::new(198, 51, 100, 30),
+            sources: vec!["198.51.100.16/28".to_owned()],
+            peer_groups: vec!["npci".to_owned()],
+            pool: Vec::new(),
+            listener: Vec::new(),
+            egress: Vec::new(),
+        };
+        let mut config = GatewayConfig {
+            gateway: GatewaySection {
+                ingress_vip: [192, 0, 2, 10].into(),
+                egress_vip: [192, 0, 2, 20].into(),
+            },
+            node: NodeSection { name: "gw-1".to_owned(), id: 1 },
+            daemon: DaemonSection {
+                socket: "/tmp/x/gateway.sock".into(),
+                bpffs: "/tmp/x/bpffs".into(),
+                metrics: SocketAddrV4::new(Ipv4Addr::LOCALHOST, 9464),
+            },
+            interface: vec![
+                Interface::new("ext0", "external", Mode::XdpNative),
+                Interface::new("int1", "internal", Mode::Tc),
+            ],
+            peer_group: vec![PeerGroup {
+                name: "npci".to_owned(),
+                endpoint: vec![
+                    Endpoint { address: "192.0.2.100/32".to_owned(), protocol: "tcp", port: Some(443) },
+                    Endpoint { address: "192.0.2.100/32".to_owned(), protocol: "icmp", port: None },
+                ],
+            }],
+            tenant: vec![tenant],
+        };
+        let npci = SocketAddrV4::new(Ipv4Addr::new(192, 0, 2, 100), 443);
+        let backend = SocketAddrV4::new(Ipv4Addr::new(198, 51, 100, 18), 8080);
+        config
+            .tenant(1)
+            .add_pool("web", &[backend])
+            .add_listener("tcp", 8443, "web")
+            .add_egress("tcp", 9001, npci);
+        let expected: toml::Table = include_str!("testdata/config.toml").parse().expect("the sample is TOML");
+        let rendered: toml::Table = config.render().parse().expect("the rendered text is TOML");
+        assert_eq!(rendered, expected);
+    }
+}

@@ -1,0 +1,179 @@
+//! The daemon's binary, started in the gateway namespace, and its subcommands.
+
+use std::env;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Output;
+use std::thread;
+use std::time::Duration;
+
+use serde_json::Value;
+
+use super::GatewayConfig;
+use crate::bpffs::BpfFs;
+use crate::poll::poll_result;
+use crate::process::Proc;
+use crate::topology::Topology;
+
+/// Names another binary than the one that cargo built.
+pub const BINARY_VARIABLE: &str = "GATEWAY_DAEMON_BIN";
+/// Until `status` answers: loading includes the verifier's work.
+const START_LIMIT: Duration = Duration::from_secs(30);
+/// Appended to a subcommand whose output is to be parsed.
+const JSON_OUTPUT: [&str; 2] = ["--output", "json"];
+
+/// A gateway with its configuration. The daemon may be stopped, killed and started again on the same pinned
+/// state; drop stops it and unmounts the pinned state, which detaches its programs.
+#[derive(Debug)]
+pub struct Gateway<'lab> {
+    topology: &'lab Topology,
+    binary: PathBuf,
+    config_path: PathBuf,
+    socket: PathBuf,
+    /// None while it is not running.
+    process: Option<Proc>,
+    bpffs: BpfFs,
+}
+
+impl<'lab> Gateway<'lab> {
+    /// Writes the configuration, after `adjust` has changed it, starts the daemon and waits until it answers.
+    #[track_caller]
+    pub fn start(topology: &'lab Topology, adjust: impl FnOnce(&mut GatewayConfig)) -> Self {
+        let mut gateway = Self::prepare(topology, &binary(), adjust);
+        gateway.launch();
+        gateway
+    }
+
+    /// The same with a binary of the caller's and without starting it, for tests of a start that fails and of
+    /// upgrades.
+    #[track_caller]
+    pub fn prepare(topology: &'lab Topology, binary: &Path, adjust: impl FnOnce(&mut GatewayConfig)) -> Self {
+        let bpffs = BpfFs::mount(topology.session(), "bpffs");
+        let mut config = GatewayConfig::for_topology(topology, topology.session().dir(), bpffs.path());
+        adjust(&mut config);
+        let config_path = topology.session().path("gateway.toml");
+        let gateway = Self {
+            topology,
+            binary: binary.to_owned(),
+            config_path,
+            socket: config.daemon.socket.clone(),
+            process: None,
+            bpffs,
+        };
+        gateway.write_config(&config);
+        gateway
+    }
+
+    /// Starts the daemon, which must not be running, and waits until it answers.
+    #[track_caller]
+    pub fn launch(&mut self) {
+        self.spawn();
+        poll_result(START_LIMIT, "the daemon to answer", || {
+            let process = self.process();
+            assert!(process.is_running(), "the daemon ended\n{}", process.tail());
+            self.try_cli(&["status"])
+        });
+    }
+
+    /// Starts the daemon without waiting.
+    #[track_caller]
+    pub fn spawn(&mut self) {
+        assert!(self.process.as_ref().is_none_or(|process| !process.is_running()), "the daemon runs already");
+        let mut command = self.topology.gateway.command(&self.binary.to_string_lossy());
+        command.arg("run").arg("--config").arg(&self.config_path);
+        self.process = Some(Proc::spawn(&self.topology.gateway, "gateway-daemon", command));
+    }
+
+    /// Another binary for the next start and for subcommands, as after an upgrade.
+    pub fn replace_binary(&mut self, binary: &Path) {
+        binary.clone_into(&mut self.binary);
+    }
+
+    /// The daemon. Panics when it was never started.
+    #[track_caller]
+    pub fn process(&self) -> &Proc {
+        self.process.as_ref().expect("the daemon was started")
+    }
+
+    /// The file that the daemon reads.
+    pub fn config_path(&self) -> &Path {
+        &self.config_path
+    }
+
+    /// The mount that it pins into.
+    pub fn bpffs(&self) -> &BpfFs {
+        &self.bpffs
+    }
+
+    /// Replaces the configuration file in one step; telling the daemon is the caller's part.
+    #[track_caller]
+    pub fn write_config(&self, config: &GatewayConfig) {
+        let next = self.config_path.with_extension("toml.next");
+        fs::write(&next, config.render()).expect("write the configuration");
+        fs::rename(&next, &self.config_path).expect("replace the configuration");
+    }
+
+    /// The configuration for this topology, to be changed and written anew.
+    pub fn fresh_config(&self) -> GatewayConfig {
+        let mut config =
+            GatewayConfig::for_topology(self.topology, self.topology.session().dir(), self.bpffs.path());
+        config.daemon.socket.clone_from(&self.socket);
+        config
+    }
+
+    /// Runs a subcommand and parses what it prints; panics when it fails.
+    #[track_caller]
+    pub fn cli(&self, arguments: &[&str]) -> Value {
+        self.try_cli(arguments).unwrap_or_else(|problem| panic!("{problem}"))
+    }
+
+    /// The same; the error has everything that was printed.
+    pub fn try_cli(&self, arguments: &[&str]) -> Result<Value, String> {
+        let output = self.cli_output(&[arguments, &JSON_OUTPUT].concat());
+        if !output.status.success() {
+            return Err(format!("{arguments:?} failed: {output:?}"));
+        }
+        serde_json::from_slice(&output.stdout)
+            .map_err(|error| format!("{arguments:?} printed no JSON ({error}): {output:?}"))
+    }
+
+    /// Runs a subcommand against this daemon's socket and returns all that it said.
+    #[track_caller]
+    pub fn cli_output(&self, arguments: &[&str]) -> Output {
+        let mut command = self.topology.gateway.command(&self.binary.to_string_lossy());
+        command.args(arguments).arg("--socket").arg(&self.socket);
+        command.output().unwrap_or_else(|error| panic!("start {}: {error}", self.binary.display()))
+    }
+}
+
+impl Drop for Gateway<'_> {
+    /// Describes the network while the daemon's programs are still attached.
+    fn drop(&mut self) {
+        if thread::panicking() {
+            let session = self.topology.session();
+            session.keep();
+            if let Err(error) = fs::write(session.path("state-attached.txt"), self.topology.describe()) {
+                eprintln!("lab: state not written: {error}");
+            }
+        }
+    }
+}
+
+/// The daemon's binary: from the environment, else where cargo puts it, two levels above the running test
+/// (`target/<profile>/deps/<test>`).
+#[track_caller]
+pub fn binary() -> PathBuf {
+    let path = env::var_os(BINARY_VARIABLE).map_or_else(beside_this_test, PathBuf::from);
+    assert!(
+        path.is_file(),
+        "no daemon at {}: build it with `cargo build -p gateway-daemon`, or set {BINARY_VARIABLE}",
+        path.display()
+    );
+    path
+}
+
+fn beside_this_test() -> PathBuf {
+    let test = env::current_exe().expect("the path of the running test");
+    let profile = test.ancestors().skip(1).find(|dir| !dir.ends_with("deps"));
+    profile.expect("a test stands in some directory").join("gateway-daemon")
+}

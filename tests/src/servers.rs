@@ -1,0 +1,9 @@
+//! Programs that answer in NPCI's and the tenants' namespaces.
+
+mod nginx;
+mod udp_echo;
+mod whoami;
+
+pub use nginx::{AccessLine, Nginx};
+pub use udp_echo::{UdpEcho, ask_udp};
+pub use whoami::WhoAmI;
