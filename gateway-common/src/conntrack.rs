@@ -9,39 +9,52 @@
 
 use crate::abi::{EntryView, Protocol, Seen, State, Timeouts};
 
-/// What one packet says to the state machine.
+/// What one packet says to the state machine: which bits its direction gets, and whether it is an ICMP echo.
+///
+/// One byte without variants that carry data: in the kernel such a variant would leave undefined bytes on the stack.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Segment {
-    /// A TCP segment with its flags.
-    Tcp(Seen),
-    /// A UDP datagram.
-    Datagram,
-    /// An ICMP echo request.
-    EchoRequest,
-    /// An ICMP echo reply.
-    EchoReply,
-}
+pub struct Segment(u8);
 
 impl Segment {
+    const REQUEST: u8 = 0x20;
+    const REPLY: u8 = 0x40;
+    const SEEN: u8 = 0x1f;
+
+    /// A UDP datagram.
+    pub const DATAGRAM: Self = Self(Seen::DATAGRAM.0);
+    /// An ICMP echo request.
+    pub const ECHO_REQUEST: Self = Self(Seen::DATAGRAM.0 | Self::REQUEST);
+    /// An ICMP echo reply.
+    pub const ECHO_REPLY: Self = Self(Seen::DATAGRAM.0 | Self::REPLY);
+
+    /// A TCP segment with these of SYN, ACK, FIN and RST.
+    #[inline(always)]
+    pub const fn tcp(flags: Seen) -> Self {
+        Self(flags.0)
+    }
+
     /// The bits that the sender's direction gets.
     #[inline(always)]
     pub const fn seen(self) -> Seen {
-        match self {
-            Self::Tcp(flags) => flags,
-            Self::Datagram | Self::EchoRequest | Self::EchoReply => Seen::DATAGRAM,
-        }
+        Seen(self.0 & Self::SEEN)
+    }
+
+    /// Is it an ICMP echo request?
+    #[inline(always)]
+    pub const fn is_echo_request(self) -> bool {
+        self.0 & Self::REQUEST != 0
+    }
+
+    /// Is it an ICMP echo reply?
+    #[inline(always)]
+    pub const fn is_echo_reply(self) -> bool {
+        self.0 & Self::REPLY != 0
     }
 
     /// May this packet open a flow? TCP needs a bare SYN; an echo reply never opens one.
     #[inline(always)]
     pub const fn opens(self) -> bool {
-        match self {
-            Self::Tcp(flags) => {
-                flags.0 & (Seen::SYN.0 | Seen::ACK.0 | Seen::FIN.0 | Seen::RST.0) == Seen::SYN.0
-            }
-            Self::Datagram | Self::EchoRequest => true,
-            Self::EchoReply => false,
-        }
+        self.0 == Seen::SYN.0 || self.0 == Self::DATAGRAM.0 || self.0 == Self::ECHO_REQUEST.0
     }
 }
 

@@ -6,7 +6,7 @@ use crate::{
         Listener, ListenerKey, OwnedAddress, Pool, Seen, Settings, State, TenantId, TenantStats,
     },
     drop_reason::DropReason,
-    packet::{Packet, Refused},
+    packet::{Packet, Refused, Window, WindowMut},
     tables::{FlowSlot, FlowTable, Insertion, Route, RouteQuery, Tables},
     wire::ethernet::{HEADER_LEN, TAG_LEN, link_len},
 };
@@ -26,7 +26,50 @@ pub struct BytesPacket {
     pub ingress_ifindex: u32,
 }
 
+/// A window into a byte slice.
+#[derive(Debug)]
+pub struct BytesWindow<B>(B);
+
+impl<B: AsRef<[u8]>> BytesWindow<B> {
+    fn bytes<const LEN: usize>(&self, at: usize) -> [u8; LEN] {
+        let mut bytes = [0; LEN];
+        bytes.copy_from_slice(&self.0.as_ref()[at..at + LEN]);
+        bytes
+    }
+}
+
+impl<B: AsRef<[u8]>> Window for BytesWindow<B> {
+    fn u8<const AT: usize>(&self) -> u8 {
+        self.0.as_ref()[AT]
+    }
+
+    fn u16<const AT: usize>(&self) -> u16 {
+        u16::from_ne_bytes(self.bytes(AT))
+    }
+
+    fn u32<const AT: usize>(&self) -> u32 {
+        u32::from_ne_bytes(self.bytes(AT))
+    }
+}
+
+impl WindowMut for BytesWindow<&mut [u8]> {
+    fn set_u8<const AT: usize>(&mut self, value: u8) {
+        self.0[AT] = value;
+    }
+
+    fn set_u16<const AT: usize>(&mut self, value: u16) {
+        self.0[AT..AT + 2].copy_from_slice(&value.to_ne_bytes());
+    }
+
+    fn set_u32<const AT: usize>(&mut self, value: u32) {
+        self.0[AT..AT + 4].copy_from_slice(&value.to_ne_bytes());
+    }
+}
+
 impl Packet for BytesPacket {
+    type Window<'a, const N: usize> = BytesWindow<&'a [u8]>;
+    type WindowMut<'a, const N: usize> = BytesWindow<&'a mut [u8]>;
+
     const TAGS_IN_FRAME: bool = true;
     const RESOLVES_NEIGHBOURS: bool = false;
 
@@ -38,14 +81,13 @@ impl Packet for BytesPacket {
         self.ingress_ifindex
     }
 
-    fn load<const N: usize>(&self, offset: usize) -> Option<[u8; N]> {
-        self.bytes.get(offset..offset.checked_add(N)?)?.try_into().ok()
+    fn window<const N: usize>(&self, offset: usize) -> Option<BytesWindow<&[u8]>> {
+        self.bytes.get(offset..offset.checked_add(N)?).map(BytesWindow)
     }
 
-    fn store<const N: usize>(&mut self, offset: usize, bytes: [u8; N]) -> Result<(), Refused> {
+    fn window_mut<const N: usize>(&mut self, offset: usize) -> Result<BytesWindow<&mut [u8]>, Refused> {
         let end = offset.checked_add(N).ok_or(Refused)?;
-        self.bytes.get_mut(offset..end).ok_or(Refused)?.copy_from_slice(&bytes);
-        Ok(())
+        self.bytes.get_mut(offset..end).map(BytesWindow).ok_or(Refused)
     }
 
     fn retag(&mut self, tagged: bool, wanted: bool) -> Result<usize, Refused> {

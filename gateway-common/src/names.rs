@@ -30,6 +30,8 @@ pub const TENANT_STATS: &str = "TENANT_STATS";
 pub const DROPS: &str = "DROPS";
 /// Per-CPU array of counts, by [`crate::abi::Counter`].
 pub const COUNTERS: &str = "COUNTERS";
+/// Hash: tenant number to [`crate::abi::TenantLabel`], for the daemon alone.
+pub const TENANT_LABELS: &str = "TENANT_LABELS";
 /// Ring buffer of [`crate::abi::Event`].
 pub const EVENTS: &str = "EVENTS";
 
@@ -51,6 +53,7 @@ pub const PINNED_MAPS: &[&str] = &[
     DROPS,
     COUNTERS,
     EVENTS,
+    TENANT_LABELS,
 ];
 
 /// XDP program for interfaces on NPCI's side.

@@ -1,4 +1,8 @@
 //! The seam between the packet engine and a packet: an XDP context, a TC context, or bytes in memory.
+//!
+//! Headers lie at odd places, and BPF has no cheap way to copy bytes that may be misaligned. So a packet lends windows
+//! of a fixed length, checked once against its end, whose fields are read and written in place at offsets known to the
+//! compiler. All values are as they stand in memory: network byte order is kept, never converted by a window.
 
 use crate::{
     abi::Protocol,
@@ -9,8 +13,38 @@ use crate::{
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Refused;
 
+/// Bytes of a packet that may be read.
+pub trait Window {
+    /// The byte at `AT`.
+    fn u8<const AT: usize>(&self) -> u8;
+    /// The two bytes at `AT`.
+    fn u16<const AT: usize>(&self) -> u16;
+    /// The four bytes at `AT`.
+    fn u32<const AT: usize>(&self) -> u32;
+}
+
+/// Bytes of a packet that may be written.
+pub trait WindowMut {
+    /// Overwrites the byte at `AT`.
+    fn set_u8<const AT: usize>(&mut self, value: u8);
+    /// Overwrites the two bytes at `AT`.
+    fn set_u16<const AT: usize>(&mut self, value: u16);
+    /// Overwrites the four bytes at `AT`.
+    fn set_u32<const AT: usize>(&mut self, value: u32);
+}
+
 /// A frame, starting with its Ethernet header.
 pub trait Packet {
+    /// `N` bytes to read.
+    type Window<'a, const N: usize>: Window
+    where
+        Self: 'a;
+
+    /// `N` bytes to write.
+    type WindowMut<'a, const N: usize>: WindowMut
+    where
+        Self: 'a;
+
     /// Does the frame itself carry the 802.1Q tag that the wire will see? True for XDP and for plain bytes. In TC the
     /// kernel keeps tags beside the frame and a VLAN device adds its own.
     const TAGS_IN_FRAME: bool;
@@ -30,14 +64,14 @@ pub trait Packet {
     fn ingress_ifindex(&self) -> u32;
 
     /// The `N` bytes at `offset`; `None` when the frame ends before them.
-    fn load<const N: usize>(&self, offset: usize) -> Option<[u8; N]>;
+    fn window<const N: usize>(&self, offset: usize) -> Option<Self::Window<'_, N>>;
 
-    /// Overwrites the `N` bytes at `offset`.
+    /// The `N` bytes at `offset`, to be written.
     ///
     /// # Errors
     ///
     /// [`Refused`] when the frame ends before them.
-    fn store<const N: usize>(&mut self, offset: usize, bytes: [u8; N]) -> Result<(), Refused>;
+    fn window_mut<const N: usize>(&mut self, offset: usize) -> Result<Self::WindowMut<'_, N>, Refused>;
 
     /// Makes room for, or removes, the 802.1Q tag, so that a link header with `wanted` fits in front of the payload;
     /// the link header's bytes are undefined afterwards. Returns its new length.
@@ -63,12 +97,13 @@ pub trait Packet {
         addresses: Difference,
         ports: Difference,
     ) -> Result<(), Refused> {
-        let checksum = u16::from_ne_bytes(self.load::<2>(offset).ok_or(Refused)?);
+        let checksum = self.window::<2>(offset).ok_or(Refused)?.u16::<0>();
         let updated = match protocol {
             Protocol::Tcp => addresses.and(ports).apply(checksum),
             Protocol::Udp => addresses.and(ports).apply_udp(checksum),
             Protocol::Icmp => ports.apply(checksum),
         };
-        self.store(offset, updated.to_ne_bytes())
+        self.window_mut::<2>(offset)?.set_u16::<0>(updated);
+        Ok(())
     }
 }

@@ -3,13 +3,11 @@
 
 use crate::{
     abi::{Addr, FlowKey, LinkAddresses, Mac, Port, Protocol},
-    packet::{Packet, Refused},
+    packet::{Packet, Refused, WindowMut as _},
     wire::{
         arp::ArpRequest,
         checksum::Difference,
-        ethernet::{
-            self, ETHERTYPE_ARP, ETHERTYPE_IPV4, ETHERTYPE_OFFSET, ETHERTYPE_VLAN, HEADER_LEN, Link, TAG_LEN,
-        },
+        ethernet::{self, ETHERTYPE_IPV4, ETHERTYPE_OFFSET, ETHERTYPE_VLAN, HEADER_LEN, Link, TAG_LEN},
         ipv4::{Ipv4, TTL_OFFSET},
         transport::{ICMP_ECHO_REPLY, ICMP_ECHO_REQUEST, checksum_offset},
     },
@@ -80,12 +78,18 @@ fn store_ports<P: Packet>(
     src_port: Port,
     dst_port: Port,
 ) -> Result<(), Refused> {
-    let ([s0, s1], [d0, d1]) = (src_port.to_wire(), dst_port.to_wire());
     match protocol {
-        Protocol::Tcp | Protocol::Udp => packet.store(transport, [s0, s1, d0, d1]),
+        Protocol::Tcp | Protocol::Udp => {
+            let mut ports = packet.window_mut::<4>(transport)?;
+            ports.set_u16::<0>(src_port.to_be());
+            ports.set_u16::<2>(dst_port.to_be());
+        }
         // One of the two is the identifier and the other zero.
-        Protocol::Icmp => packet.store(transport + 4, [s0 | d0, s1 | d1]),
+        Protocol::Icmp => {
+            packet.window_mut::<2>(transport + 4)?.set_u16::<0>(src_port.to_be() | dst_port.to_be());
+        }
     }
+    Ok(())
 }
 
 /// Writes TTL, protocol, header checksum and both addresses, which lie side by side.
@@ -100,8 +104,12 @@ fn store_addresses<P: Packet>(
 ) -> Result<(), Refused> {
     let ttl_word = |ttl: u8| u16::from_ne_bytes([ttl, ip.protocol]);
     let checksum = addresses.word(ttl_word(ip.ttl), ttl_word(ttl)).apply(ip.checksum);
-    let ([c0, c1], [s0, s1, s2, s3], [d0, d1, d2, d3]) = (checksum.to_ne_bytes(), src.octets(), dst.octets());
-    packet.store(offset + TTL_OFFSET, [ttl, ip.protocol, c0, c1, s0, s1, s2, s3, d0, d1, d2, d3])
+    let mut header = packet.window_mut::<12>(offset + TTL_OFFSET)?;
+    header.set_u8::<0>(ttl);
+    header.set_u16::<2>(checksum);
+    header.set_u32::<4>(src.to_be());
+    header.set_u32::<8>(dst.to_be());
+    Ok(())
 }
 
 /// Writes the link header. A tag keeps the priority that it came with.
@@ -113,8 +121,9 @@ fn store_link<P: Packet>(
     ethertype: u16,
 ) -> Result<(), Refused> {
     let tagged = P::TAGS_IN_FRAME && new.vlan_id != 0;
-    packet.store(0, new.addresses.to_wire())?;
-    packet.store(ETHERTYPE_OFFSET, if tagged { ETHERTYPE_VLAN } else { ethertype }.to_be_bytes())?;
+    store_link_addresses(packet, new.addresses)?;
+    let outer = if tagged { ETHERTYPE_VLAN } else { ethertype };
+    packet.window_mut::<2>(ETHERTYPE_OFFSET)?.set_u16::<0>(outer.to_be());
     if !tagged {
         return Ok(());
     }
@@ -122,8 +131,10 @@ fn store_link<P: Packet>(
         Some(tag) => tag & 0xf000,
         None => 0,
     };
-    let ([t0, t1], [e0, e1]) = ((priority | new.vlan_id).to_be_bytes(), ethertype.to_be_bytes());
-    packet.store::<TAG_LEN>(HEADER_LEN, [t0, t1, e0, e1])
+    let mut tag = packet.window_mut::<TAG_LEN>(HEADER_LEN)?;
+    tag.set_u16::<0>((priority | new.vlan_id).to_be());
+    tag.set_u16::<2>(ethertype.to_be());
+    Ok(())
 }
 
 /// Turns an echo request into its reply, in place: addresses swapped, type changed, TTL fresh, payload untouched.
@@ -133,14 +144,14 @@ fn store_link<P: Packet>(
 /// [`Refused`] when the packet could not be changed; it must then be dropped.
 #[inline(always)]
 pub fn echo_reply<P: Packet>(packet: &mut P, ip: &Ipv4) -> Result<(), Refused> {
+    let (receiver, sender) = ethernet::addresses(packet).ok_or(Refused)?;
     let icmp = ip.payload_offset();
-    let change = Difference::NONE
-        .word(u16::from_ne_bytes([ICMP_ECHO_REQUEST, 0]), u16::from_ne_bytes([ICMP_ECHO_REPLY, 0]));
+    let (request, reply) =
+        (u16::from_ne_bytes([ICMP_ECHO_REQUEST, 0]), u16::from_ne_bytes([ICMP_ECHO_REPLY, 0]));
+    let change = Difference::NONE.word(request, reply);
     packet.update_transport_checksum(icmp + 2, Protocol::Icmp, Difference::NONE, change)?;
-    packet.store(icmp, [ICMP_ECHO_REPLY, 0])?;
+    packet.window_mut::<2>(icmp)?.set_u16::<0>(reply);
     store_addresses(packet, ip.offset, ip, ORIGINATED_TTL, Difference::NONE, (ip.dst, ip.src))?;
-    let (sender, receiver) =
-        (ethernet::source(packet).ok_or(Refused)?, ethernet::destination(packet).ok_or(Refused)?);
     send_back(packet, sender, receiver)
 }
 
@@ -156,14 +167,23 @@ pub fn arp_reply<P: Packet>(
     request: &ArpRequest,
     mac: Mac,
 ) -> Result<(), Refused> {
-    debug_assert_eq!(link.ethertype, ETHERTYPE_ARP);
-    let sender = ethernet::source(packet).ok_or(Refused)?;
-    packet.store(link.len(), request.reply(mac))?;
+    let (_, sender) = ethernet::addresses(packet).ok_or(Refused)?;
+    request.write_reply(packet, link.len(), mac)?;
     send_back(packet, sender, mac)
 }
 
-/// Writes both link addresses; a tag, if any, stays where it is.
+/// Sends the frame back to where it came from; a tag, if any, stays where it is.
 #[inline(always)]
 fn send_back<P: Packet>(packet: &mut P, destination: Mac, source: Mac) -> Result<(), Refused> {
-    packet.store(0, LinkAddresses::new(destination, source).to_wire())
+    store_link_addresses(packet, LinkAddresses::new(destination, source))
+}
+
+#[inline(always)]
+fn store_link_addresses<P: Packet>(packet: &mut P, addresses: LinkAddresses) -> Result<(), Refused> {
+    let mut header = packet.window_mut::<12>(0)?;
+    let [first, second, third] = addresses.words();
+    header.set_u32::<0>(first);
+    header.set_u32::<4>(second);
+    header.set_u32::<8>(third);
+    Ok(())
 }

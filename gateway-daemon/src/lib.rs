@@ -1,3 +1,10 @@
-//! x
+//! The gateway's daemon: fills the tables of the data path, watches it, and answers operators.
 
+pub mod api;
+pub mod app;
+pub mod cli;
 pub mod config;
+pub mod datapath;
+pub mod drain;
+pub mod log;
+pub mod metrics;

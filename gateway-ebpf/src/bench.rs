@@ -14,7 +14,7 @@ use aya_ebpf::{
 use core::ffi::c_void;
 use gateway_common::{
     abi::{Protocol, Side},
-    packet::Packet,
+    packet::{Packet, WindowMut as _},
     tables::{Route, RouteQuery},
     wire::{ethernet::Link, ipv4::Ipv4, transport::Transport},
 };
@@ -68,6 +68,10 @@ fn forward<P: Packet, H: Hook>(packet: &mut P, ctx: *mut c_void) -> Option<u32> 
     let Route::Forward { ifindex, link } = H::route(ctx, &query) else {
         return None;
     };
-    packet.store(0, link.to_wire()).ok()?;
+    let mut header = packet.window_mut::<12>(0).ok()?;
+    let [w0, w1, w2] = link.words();
+    header.set_u32::<0>(w0);
+    header.set_u32::<4>(w1);
+    header.set_u32::<8>(w2);
     Some(ifindex)
 }

@@ -5,9 +5,10 @@ use aya_ebpf::{
     helpers::generated::{bpf_l4_csum_replace, bpf_skb_pull_data, bpf_skb_vlan_pop, bpf_xdp_adjust_head},
     programs::{TcContext, XdpContext},
 };
+use core::{arch::asm, marker::PhantomData};
 use gateway_common::{
     abi::Protocol,
-    packet::{Packet, Refused},
+    packet::{Packet, Refused, Window, WindowMut},
     wire::{
         checksum::Difference,
         ethernet::{HEADER_LEN, TAG_LEN, link_len},
@@ -17,33 +18,114 @@ use gateway_common::{
 /// The headers that the gateway looks at, at their longest: tagged Ethernet, IPv4 with options, TCP without.
 const HEADERS_MAX: u32 = 18 + 60 + 20;
 
-/// Reads `N` bytes at `offset` of a packet that spans `start..end`.
-#[inline(always)]
-fn load<const N: usize>(start: usize, end: usize, offset: usize) -> Option<[u8; N]> {
-    let at = start + offset;
-    if at + N > end {
-        return None;
-    }
-    // SAFETY: `at..at + N` lies within the packet, which the verifier checks again; any bytes are a valid array.
-    Some(unsafe { (at as *const [u8; N]).read() })
+/// All offsets are below this: the verifier loses sight of that when the compiler keeps one on the stack.
+const OFFSET_MASK: usize = 0x7f;
+const _: () = assert!(HEADERS_MAX as usize <= OFFSET_MASK);
+
+/// `N` bytes of a packet that the verifier has seen to lie before its end.
+///
+/// Fields are read and written by single instructions at constant offsets. A plain Rust access would have to assume
+/// that the address is odd, and take it apart into bytes.
+pub struct Bytes<'a, const N: usize> {
+    start: usize,
+    packet: PhantomData<&'a ()>,
 }
 
-/// Writes `N` bytes at `offset` of a packet that spans `start..end`.
-#[inline(always)]
-fn store<const N: usize>(start: usize, end: usize, offset: usize, bytes: [u8; N]) -> Result<(), Refused> {
-    let at = start + offset;
-    if at + N > end {
-        return Err(Refused);
+impl<const N: usize> Bytes<'_, N> {
+    /// The window at `offset` of a packet that spans `data..end`.
+    #[inline(always)]
+    fn new(data: usize, end: usize, offset: usize) -> Option<Self> {
+        let start = data + (offset & OFFSET_MASK);
+        if start + N > end {
+            return None;
+        }
+        Some(Self { start, packet: PhantomData })
     }
-    // SAFETY: `at..at + N` lies within the packet, which the verifier checks again.
-    unsafe { (at as *mut [u8; N]).write(bytes) };
-    Ok(())
+}
+
+/// Reads `$len` bytes at `$at` of a window of `$n`.
+macro_rules! read {
+    ($size:literal, $window:expr, $at:ident, $n:ident) => {{
+        const { assert!($at + $size / 8 <= $n, "the field ends behind the window") }
+        let value: u64;
+        // SAFETY: the field lies within the window, which lies within the packet; the verifier checks it again.
+        unsafe {
+            asm!(
+                concat!("{value} = *(u", $size, " *)({start} + {at})"),
+                value = lateout(reg) value,
+                start = in(reg) $window.start,
+                at = const $at,
+                options(readonly, pure, nostack, preserves_flags),
+            );
+        }
+        value
+    }};
+}
+
+/// Writes `$len` bytes at `$at` of a window of `$n`.
+macro_rules! write {
+    ($size:literal, $window:expr, $at:ident, $n:ident, $value:expr) => {{
+        const { assert!($at + $size / 8 <= $n, "the field ends behind the window") }
+        // SAFETY: as in `read`.
+        unsafe {
+            asm!(
+                concat!("*(u", $size, " *)({start} + {at}) = {value}"),
+                value = in(reg) u64::from($value),
+                start = in(reg) $window.start,
+                at = const $at,
+                options(nostack, preserves_flags),
+            );
+        }
+    }};
+}
+
+impl<const N: usize> Window for Bytes<'_, N> {
+    #[inline(always)]
+    fn u8<const AT: usize>(&self) -> u8 {
+        read!(8, self, AT, N) as u8
+    }
+
+    #[inline(always)]
+    fn u16<const AT: usize>(&self) -> u16 {
+        read!(16, self, AT, N) as u16
+    }
+
+    #[inline(always)]
+    fn u32<const AT: usize>(&self) -> u32 {
+        read!(32, self, AT, N) as u32
+    }
+}
+
+impl<const N: usize> WindowMut for Bytes<'_, N> {
+    #[inline(always)]
+    fn set_u8<const AT: usize>(&mut self, value: u8) {
+        write!(8, self, AT, N, value);
+    }
+
+    #[inline(always)]
+    fn set_u16<const AT: usize>(&mut self, value: u16) {
+        write!(16, self, AT, N, value);
+    }
+
+    #[inline(always)]
+    fn set_u32<const AT: usize>(&mut self, value: u32) {
+        write!(32, self, AT, N, value);
+    }
 }
 
 /// A packet in XDP.
 pub struct XdpPacket<'a>(pub &'a XdpContext);
 
 impl Packet for XdpPacket<'_> {
+    type Window<'a, const N: usize>
+        = Bytes<'a, N>
+    where
+        Self: 'a;
+    type WindowMut<'a, const N: usize>
+        = Bytes<'a, N>
+    where
+        Self: 'a;
+
     const TAGS_IN_FRAME: bool = true;
     const RESOLVES_NEIGHBOURS: bool = false;
 
@@ -58,13 +140,13 @@ impl Packet for XdpPacket<'_> {
     }
 
     #[inline(always)]
-    fn load<const N: usize>(&self, offset: usize) -> Option<[u8; N]> {
-        load(self.0.data(), self.0.data_end(), offset)
+    fn window<const N: usize>(&self, offset: usize) -> Option<Bytes<'_, N>> {
+        Bytes::new(self.0.data(), self.0.data_end(), offset)
     }
 
     #[inline(always)]
-    fn store<const N: usize>(&mut self, offset: usize, bytes: [u8; N]) -> Result<(), Refused> {
-        store(self.0.data(), self.0.data_end(), offset, bytes)
+    fn window_mut<const N: usize>(&mut self, offset: usize) -> Result<Bytes<'_, N>, Refused> {
+        Bytes::new(self.0.data(), self.0.data_end(), offset).ok_or(Refused)
     }
 
     #[inline(always)]
@@ -109,6 +191,15 @@ impl<'a> TcPacket<'a> {
 }
 
 impl Packet for TcPacket<'_> {
+    type Window<'a, const N: usize>
+        = Bytes<'a, N>
+    where
+        Self: 'a;
+    type WindowMut<'a, const N: usize>
+        = Bytes<'a, N>
+    where
+        Self: 'a;
+
     const TAGS_IN_FRAME: bool = false;
     const RESOLVES_NEIGHBOURS: bool = true;
 
@@ -123,13 +214,13 @@ impl Packet for TcPacket<'_> {
     }
 
     #[inline(always)]
-    fn load<const N: usize>(&self, offset: usize) -> Option<[u8; N]> {
-        load(self.0.data(), self.0.data_end(), offset)
+    fn window<const N: usize>(&self, offset: usize) -> Option<Bytes<'_, N>> {
+        Bytes::new(self.0.data(), self.0.data_end(), offset)
     }
 
     #[inline(always)]
-    fn store<const N: usize>(&mut self, offset: usize, bytes: [u8; N]) -> Result<(), Refused> {
-        store(self.0.data(), self.0.data_end(), offset, bytes)
+    fn window_mut<const N: usize>(&mut self, offset: usize) -> Result<Bytes<'_, N>, Refused> {
+        Bytes::new(self.0.data(), self.0.data_end(), offset).ok_or(Refused)
     }
 
     /// Takes the tag off, in the frame or beside it. The VLAN device that the packet is redirected to adds its own.

@@ -15,7 +15,7 @@ use gateway_common::{
     abi::{
         ALLOW_KEY_BITS, Addr, AllowKey, Backend, Counter, CtEntry, DESTINATION_KEY_BITS, DestinationKey,
         EntryView, Event, FlowKey, Interface, Listener, ListenerKey, OwnedAddress, Pool, Seen, Settings,
-        State, TenantId, TenantStats,
+        State, TenantId, TenantLabel, TenantStats,
     },
     drop_reason::DropReason,
     limits,
@@ -55,6 +55,8 @@ static FLOWS: HashMap<FlowKey, CtEntry> = HashMap::pinned(limits::FLOW_ENTRIES_D
 static HALF_OPEN: HashMap<FlowKey, CtEntry> = HashMap::pinned(limits::HALF_OPEN_ENTRIES_DEFAULT, 0);
 #[map]
 static TENANT_STATS: PerCpuArray<TenantStats> = PerCpuArray::pinned(limits::TENANTS_MAX, 0);
+#[map]
+static TENANT_LABELS: HashMap<u32, TenantLabel> = HashMap::pinned(limits::TENANTS_MAX, NO_PREALLOC);
 #[map]
 static DROPS: PerCpuArray<u64> = PerCpuArray::pinned(DropReason::COUNT, 0);
 #[map]

@@ -9,7 +9,7 @@ use aya_ebpf::{
 };
 use core::ffi::c_void;
 use gateway_common::{
-    abi::{Addr, LinkAddresses},
+    abi::{Addr, LinkAddresses, Mac},
     tables::{Route, RouteQuery},
 };
 
@@ -24,7 +24,16 @@ pub trait Hook {
     /// Asks for the way of a packet.
     #[inline(always)]
     fn route(ctx: *mut c_void, query: &RouteQuery) -> Route {
-        route(ctx, query, Self::checked_len(query))
+        let mut answer = Answer { ifindex: 0, next_hop: Addr::UNSPECIFIED, link: LinkAddresses::NONE };
+        match lookup(ctx, query, Self::checked_len(query), &mut answer) {
+            BPF_FIB_LKUP_RET_SUCCESS => Route::Forward { ifindex: answer.ifindex, link: answer.link },
+            BPF_FIB_LKUP_RET_NO_NEIGH => {
+                Route::Unresolved { ifindex: answer.ifindex, next_hop: answer.next_hop }
+            }
+            BPF_FIB_LKUP_RET_FRAG_NEEDED => Route::TooLarge,
+            BPF_FIB_LKUP_RET_FWD_DISABLED => Route::Disabled,
+            _ => Route::None,
+        }
     }
 }
 
@@ -48,8 +57,17 @@ impl Hook for Tc {
     }
 }
 
+/// What the kernel wrote; which fields mean something depends on its code.
+struct Answer {
+    ifindex: u32,
+    next_hop: Addr,
+    link: LinkAddresses,
+}
+
+/// Asks the kernel and returns its code. Not inlined, so that its parameters share the stack with other slow paths;
+/// such a function must return a number and write every field of what it is lent.
 #[inline(never)]
-fn route(ctx: *mut c_void, query: &RouteQuery, total_len: u16) -> Route {
+fn lookup(ctx: *mut c_void, query: &RouteQuery, total_len: u16, answer: &mut Answer) -> u32 {
     // SAFETY: all fields are integers, for which zero is valid.
     let mut fib: FibParameters = unsafe { core::mem::zeroed() };
     fib.family = FAMILY_IPV4;
@@ -62,16 +80,21 @@ fn route(ctx: *mut c_void, query: &RouteQuery, total_len: u16) -> Route {
     let size = core::mem::size_of::<FibParameters>() as i32;
     // SAFETY: the context is the one of this run, the parameters are initialised and `size` long.
     let result = unsafe { bpf_fib_lookup(ctx, &raw mut fib, size, 0) };
-    let ifindex = fib.ifindex;
-    match result as u32 {
-        BPF_FIB_LKUP_RET_SUCCESS => Route::Forward { ifindex, link: LinkAddresses::new(fib.dmac, fib.smac) },
-        BPF_FIB_LKUP_RET_NO_NEIGH => {
-            // SAFETY: the kernel has replaced the destination by the next hop's address.
-            let next_hop = Addr::from_be(unsafe { fib.__bindgen_anon_4.ipv4_dst });
-            Route::Unresolved { ifindex, next_hop }
-        }
-        BPF_FIB_LKUP_RET_FRAG_NEEDED => Route::TooLarge,
-        BPF_FIB_LKUP_RET_FWD_DISABLED => Route::Disabled,
-        _ => Route::None,
-    }
+    answer.ifindex = fib.ifindex;
+    // SAFETY: an integer; the kernel replaces the destination by the next hop's address.
+    answer.next_hop = Addr::from_be(unsafe { fib.__bindgen_anon_4.ipv4_dst });
+    answer.link = link_addresses(&fib);
+    // Negative codes (bad parameters) become numbers that mean nothing, so "no route".
+    result as u32
+}
+
+/// Both link addresses. They lie at even offsets of the kernel's structure.
+#[inline(always)]
+fn link_addresses(fib: &FibParameters) -> LinkAddresses {
+    let half_words = |mac: *const [u8; 6]| {
+        let at = mac.cast::<u16>();
+        // SAFETY: an address of six bytes is three half-words, and both addresses are aligned for them.
+        Mac::from_half_words(unsafe { [at.read(), at.add(1).read(), at.add(2).read()] })
+    };
+    LinkAddresses::new(half_words(&raw const fib.dmac), half_words(&raw const fib.smac))
 }

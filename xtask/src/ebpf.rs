@@ -32,10 +32,6 @@ pub const PROFILE: &str = "ebpf";
 /// Instruction set of the object: 32-bit operations and atomics with results (Linux 5.12 on `x86_64`).
 const TARGET_CPU: &str = "v3";
 
-/// Headers lie at odd offsets of a packet. Without this LLVM reads and writes them byte by byte, which costs time and
-/// more stack than the kernel allows; the verifier accepts such accesses wherever the processor does.
-const TARGET_FEATURE: &str = "+allows-misaligned-mem-access";
-
 /// The compiler's flags, one a field: they may hold spaces.
 const RUSTFLAGS_ENV: &str = "CARGO_ENCODED_RUSTFLAGS";
 
@@ -172,7 +168,6 @@ fn rustflags(linker: &Path, target_dir: &Path) -> Vec<String> {
         "-Clink-arg=--btf".to_owned(),
         format!("-Clink-arg=--dump-module={}", ir_dump(target_dir).display()),
         format!("-Ctarget-cpu={TARGET_CPU}"),
-        format!("-Ctarget-feature={TARGET_FEATURE}"),
         "-Cdebuginfo=2".to_owned(),
     ]
 }

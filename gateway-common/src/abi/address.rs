@@ -86,14 +86,9 @@ impl Port {
         self.0
     }
 
-    /// From the bytes of a header.
-    pub const fn from_wire(bytes: [u8; 2]) -> Self {
-        Self(u16::from_ne_bytes(bytes))
-    }
-
-    /// The bytes for a header.
-    pub const fn to_wire(self) -> [u8; 2] {
-        self.0.to_ne_bytes()
+    /// From the kernel's `__be16`, or from a header as it stands in memory.
+    pub const fn from_be(raw: u16) -> Self {
+        Self(raw)
     }
 }
 
@@ -109,29 +104,79 @@ impl fmt::Debug for Port {
     }
 }
 
-/// An Ethernet address.
-pub type Mac = [u8; 6];
+/// An Ethernet address, as three half-words that stand in memory as on the wire.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Default, Pod, Zeroable)]
+#[repr(transparent)]
+pub struct Mac([u16; 3]);
 
-/// The two Ethernet addresses of a frame, in words: destination, then source, as a frame begins.
+impl Mac {
+    /// From the six octets in written order.
+    pub const fn new([a, b, c, d, e, f]: [u8; 6]) -> Self {
+        Self([u16::from_ne_bytes([a, b]), u16::from_ne_bytes([c, d]), u16::from_ne_bytes([e, f])])
+    }
+
+    /// From half-words as they stand in memory.
+    #[inline(always)]
+    pub const fn from_half_words(half_words: [u16; 3]) -> Self {
+        Self(half_words)
+    }
+
+    /// As they stand in memory.
+    #[inline(always)]
+    pub const fn half_words(self) -> [u16; 3] {
+        self.0
+    }
+
+    /// The six octets in written order.
+    pub const fn octets(self) -> [u8; 6] {
+        let [[a, b], [c, d], [e, f]] =
+            [self.0[0].to_ne_bytes(), self.0[1].to_ne_bytes(), self.0[2].to_ne_bytes()];
+        [a, b, c, d, e, f]
+    }
+}
+
+impl fmt::Display for Mac {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let [a, b, c, d, e, g] = self.octets();
+        write!(f, "{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{g:02x}")
+    }
+}
+
+impl fmt::Debug for Mac {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// The two Ethernet addresses that a frame begins with, as three words that stand in memory as on the wire.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LinkAddresses([u32; 3]);
 
 impl LinkAddresses {
+    /// All zero.
+    pub const NONE: Self = Self([0; 3]);
+
     /// From and to.
     #[inline(always)]
     pub const fn new(destination: Mac, source: Mac) -> Self {
-        let ([d0, d1, d2, d3, d4, d5], [s0, s1, s2, s3, s4, s5]) = (destination, source);
-        Self([
-            u32::from_ne_bytes([d0, d1, d2, d3]),
-            u32::from_ne_bytes([d4, d5, s0, s1]),
-            u32::from_ne_bytes([s2, s3, s4, s5]),
-        ])
+        let (Mac([d0, d1, d2]), Mac([s0, s1, s2])) = (destination, source);
+        Self([word(d0, d1), word(d2, s0), word(s1, s2)])
     }
 
-    /// The first twelve bytes of the frame.
+    /// As they stand in memory.
     #[inline(always)]
-    pub fn to_wire(self) -> [u8; 12] {
-        bytemuck::cast(self.0)
+    pub const fn words(self) -> [u32; 3] {
+        self.0
+    }
+}
+
+/// Two half-words that follow each other in memory.
+#[inline(always)]
+const fn word(first: u16, second: u16) -> u32 {
+    if cfg!(target_endian = "little") {
+        first as u32 | (second as u32) << 16
+    } else {
+        (first as u32) << 16 | second as u32
     }
 }
 

@@ -14,13 +14,25 @@ pub struct Interface {
     /// Its Ethernet address.
     pub mac: Mac,
     side: u8,
-    pad: [u8; 3],
+    flags: u8,
+    pad: [u8; 2],
 }
 
 impl Interface {
     /// An interface on one side of the gateway.
     pub const fn new(side: Side, transmit_ifindex: u32, vlan_id: u16, mac: Mac) -> Self {
-        Self { transmit_ifindex, vlan_id, mac, side: side as u8, pad: [0; 3] }
+        Self { transmit_ifindex, vlan_id, mac, side: side as u8, flags: 0, pad: [0; 2] }
+    }
+
+    /// The same, and the daemon switched IPv4 forwarding on here: `unload` switches it off again.
+    pub const fn with_forwarding_switched_on(mut self, switched_on: bool) -> Self {
+        self.flags = switched_on as u8;
+        self
+    }
+
+    /// Did the daemon switch IPv4 forwarding on here?
+    pub const fn forwarding_switched_on(&self) -> bool {
+        self.flags != 0
     }
 
     /// The side it is on.

@@ -21,7 +21,7 @@ pub use event::{Event, EventKind};
 pub use flow::{Family, FlowKey, Protocol, Side};
 pub use interface::Interface;
 pub use listener::{Listener, ListenerFlags, ListenerKey};
-pub use policy::{ALLOW_KEY_BITS, AllowKey, DESTINATION_KEY_BITS, DestinationKey, TenantId};
+pub use policy::{ALLOW_KEY_BITS, AllowKey, DESTINATION_KEY_BITS, DestinationKey, TenantId, TenantLabel};
 pub use pool::{Backend, Pool};
 pub use settings::{Settings, Timeouts};
 pub use stats::{Counter, TenantStats};
@@ -53,6 +53,7 @@ abi! {
     AllowKey: 8,
     DestinationKey: 12,
     TenantId: 2,
+    TenantLabel: 64,
     Pool: 8,
     Backend: 8,
     Settings: 144,

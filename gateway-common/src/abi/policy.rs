@@ -20,6 +20,29 @@ impl fmt::Debug for TenantId {
     }
 }
 
+/// A tenant's name, padded with zeros. The daemon keeps the numbers of tenants with it, so that a tenant's flows and
+/// counters stay its own whatever happens to the others; the data path never reads it.
+#[derive(Clone, Copy, PartialEq, Eq, Pod, Zeroable)]
+#[repr(C)]
+pub struct TenantLabel {
+    bytes: [u8; 64],
+}
+
+impl TenantLabel {
+    /// From a name of at most 64 bytes; `None` for a longer one.
+    pub fn new(name: &str) -> Option<Self> {
+        let mut bytes = [0; 64];
+        bytes.get_mut(..name.len())?.copy_from_slice(name.as_bytes());
+        Some(Self { bytes })
+    }
+
+    /// The name; empty if the bytes are no text.
+    pub fn name(&self) -> &str {
+        let len = self.bytes.iter().position(|byte| *byte == 0).unwrap_or(self.bytes.len());
+        core::str::from_utf8(&self.bytes[..len]).unwrap_or_default()
+    }
+}
+
 /// Bits of an [`AllowKey`] before the address: the list's number always matches whole.
 pub const ALLOW_KEY_BITS: u32 = 32;
 

@@ -21,6 +21,16 @@ pub struct TenantStats {
 }
 
 impl TenantStats {
+    /// Adds another CPU's copy.
+    pub const fn add(&mut self, other: &Self) {
+        self.from_external_packets += other.from_external_packets;
+        self.from_external_bytes += other.from_external_bytes;
+        self.to_external_packets += other.to_external_packets;
+        self.to_external_bytes += other.to_external_bytes;
+        self.flows_opened += other.flows_opened;
+        self.dropped_packets += other.dropped_packets;
+    }
+
     /// Counts a translated packet.
     #[inline(always)]
     pub const fn add_packet(&mut self, to_external: bool, bytes: u64) {

@@ -4,11 +4,11 @@ use crate::abi::{
 };
 use proptest::prelude::*;
 
-const SYN: Segment = Segment::Tcp(Seen::SYN);
-const SYN_ACK: Segment = Segment::Tcp(Seen(Seen::SYN.0 | Seen::ACK.0));
-const ACK: Segment = Segment::Tcp(Seen::ACK);
-const FIN: Segment = Segment::Tcp(Seen(Seen::FIN.0 | Seen::ACK.0));
-const RST: Segment = Segment::Tcp(Seen(Seen::RST.0 | Seen::ACK.0));
+const SYN: Segment = Segment::tcp(Seen::SYN);
+const SYN_ACK: Segment = Segment::tcp(Seen(Seen::SYN.0 | Seen::ACK.0));
+const ACK: Segment = Segment::tcp(Seen::ACK);
+const FIN: Segment = Segment::tcp(Seen(Seen::FIN.0 | Seen::ACK.0));
+const RST: Segment = Segment::tcp(Seen(Seen::RST.0 | Seen::ACK.0));
 
 /// Both records of a flow, as the two entries hold them.
 #[derive(Clone, Copy, Default)]
@@ -112,7 +112,7 @@ fn a_syn_on_an_established_flow_changes_nothing() {
 
 #[test]
 fn datagrams_are_established_by_an_answer() {
-    for segment in [Segment::Datagram, Segment::EchoRequest] {
+    for segment in [Segment::DATAGRAM, Segment::ECHO_REQUEST] {
         let mut flow = Flow::default();
         assert_eq!(flow.original(segment), State::HalfOpen);
         assert_eq!(flow.original(segment), State::HalfOpen);
@@ -123,11 +123,11 @@ fn datagrams_are_established_by_an_answer() {
 #[test]
 fn only_a_bare_syn_a_datagram_or_a_request_opens() {
     for bits in 0..16 {
-        assert_eq!(Segment::Tcp(Seen(bits)).opens(), Seen(bits) == Seen::SYN, "{bits:#b}");
+        assert_eq!(Segment::tcp(Seen(bits)).opens(), Seen(bits) == Seen::SYN, "{bits:#b}");
     }
-    assert!(Segment::Datagram.opens());
-    assert!(Segment::EchoRequest.opens());
-    assert!(!Segment::EchoReply.opens());
+    assert!(Segment::DATAGRAM.opens());
+    assert!(Segment::ECHO_REQUEST.opens());
+    assert!(!Segment::ECHO_REPLY.opens());
 }
 
 fn entry(protocol: Protocol, state: State, last_seen_ns: u64) -> EntryView {
@@ -165,7 +165,7 @@ fn lifetimes_meet_the_rfcs() {
 }
 
 fn tcp_segment() -> impl Strategy<Value = Segment> {
-    (0_u8..16).prop_map(|bits| Segment::Tcp(Seen(bits)))
+    (0_u8..16).prop_map(|bits| Segment::tcp(Seen(bits)))
 }
 
 proptest! {

@@ -3,14 +3,13 @@
 //! The answer depends on the lease in the tables alone, so a node whose daemon hangs stops claiming the addresses by
 //! doing nothing.
 
-use super::pass;
+use super::Decision;
 use crate::{
     abi::{AddressKind, Counter, Side},
     drop_reason::DropReason,
     packet::Packet,
     rewrite,
     tables::Tables,
-    verdict::Verdict,
     wire::{arp::ArpRequest, ethernet::Link},
 };
 
@@ -22,9 +21,20 @@ pub fn answer<P: Packet, T: Tables>(
     side: Side,
     link: &Link,
     now_ns: u64,
-) -> Result<Verdict, DropReason> {
+) -> Decision {
+    try_answer(packet, tables, side, link, now_ns).into()
+}
+
+#[inline(always)]
+fn try_answer<P: Packet, T: Tables>(
+    packet: &mut P,
+    tables: &T,
+    side: Side,
+    link: &Link,
+    now_ns: u64,
+) -> Result<Decision, DropReason> {
     let Some(request) = ArpRequest::parse(packet, link.len()) else {
-        return Ok(pass(tables));
+        return Ok(Decision::Pass);
     };
     let kind = tables.address(request.target).and_then(|address| address.kind());
     let lives_here = match kind {
@@ -33,7 +43,7 @@ pub fn answer<P: Packet, T: Tables>(
         Some(AddressKind::Host) | None => false,
     };
     if !lives_here {
-        return Ok(pass(tables));
+        return Ok(Decision::Pass);
     }
     let settings = tables.settings().ok_or(DropReason::NotConfigured)?;
     if now_ns >= settings.lease_until_ns {
@@ -42,5 +52,5 @@ pub fn answer<P: Packet, T: Tables>(
     let interface = tables.interface(packet.ingress_ifindex()).ok_or(DropReason::NotConfigured)?;
     rewrite::arp_reply(packet, link, &request, interface.mac).map_err(|_| DropReason::RewriteFailed)?;
     tables.count(Counter::ArpAnswered, 1);
-    Ok(Verdict::Reply)
+    Ok(Decision::Answer)
 }

@@ -6,7 +6,6 @@ use super::{
 };
 use crate::{
     abi::{Addr, AddressKind, DestinationKey, ListenerKey, Port, Protocol, TenantId},
-    conntrack::Segment,
     drop_reason::DropReason,
     tables::Tables,
     wire::transport::Transport,
@@ -14,7 +13,12 @@ use crate::{
 
 /// What becomes of a packet from the internal side that belongs to no tracked flow.
 #[inline(never)]
-pub fn decide<T: Tables>(tables: &T, transport: &Transport, flow: &mut Flow) -> Result<Decision, DropReason> {
+pub fn decide<T: Tables>(tables: &T, transport: &Transport, flow: &mut Flow) -> Decision {
+    try_decide(tables, transport, flow).into()
+}
+
+#[inline(always)]
+fn try_decide<T: Tables>(tables: &T, transport: &Transport, flow: &mut Flow) -> Result<Decision, DropReason> {
     let key = &transport.key;
     flow.tenant = tables.tenant_of(key.src).unwrap_or(TenantId::NONE);
     let is_tenant = flow.tenant != TenantId::NONE;
@@ -37,10 +41,11 @@ pub fn decide<T: Tables>(tables: &T, transport: &Transport, flow: &mut Flow) -> 
 /// Addressed egress: the tenant calls its own NAT IP and port, which stand for an endpoint of NPCI's.
 #[inline(always)]
 fn to_nat_ip<T: Tables>(tables: &T, transport: &Transport, flow: &mut Flow) -> Result<Decision, DropReason> {
-    match transport.segment {
-        Segment::EchoRequest => return Ok(Decision::AnswerEcho),
-        Segment::EchoReply => return Err(DropReason::NoFlow),
-        Segment::Tcp(_) | Segment::Datagram => {}
+    if transport.segment.is_echo_request() {
+        return Ok(Decision::Answer);
+    }
+    if transport.segment.is_echo_reply() {
+        return Err(DropReason::NoFlow);
     }
     let key = &transport.key;
     let protocol = key.protocol().ok_or(DropReason::ProtocolNotSupported)?;

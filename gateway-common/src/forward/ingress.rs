@@ -6,7 +6,6 @@ use super::{
 };
 use crate::{
     abi::{AddressKind, AllowKey, EntryFlags, ListenerFlags, ListenerKey},
-    conntrack::Segment,
     drop_reason::DropReason,
     tables::Tables,
     wire::transport::Transport,
@@ -14,7 +13,12 @@ use crate::{
 
 /// What becomes of a packet from the external side that belongs to no tracked flow.
 #[inline(never)]
-pub fn decide<T: Tables>(tables: &T, transport: &Transport, flow: &mut Flow) -> Result<Decision, DropReason> {
+pub fn decide<T: Tables>(tables: &T, transport: &Transport, flow: &mut Flow) -> Decision {
+    try_decide(tables, transport, flow).into()
+}
+
+#[inline(always)]
+fn try_decide<T: Tables>(tables: &T, transport: &Transport, flow: &mut Flow) -> Result<Decision, DropReason> {
     let dst = transport.key.dst;
     let Some(address) = tables.address(dst) else {
         let Some(tenant) = tables.tenant_of(dst) else {
@@ -24,9 +28,9 @@ pub fn decide<T: Tables>(tables: &T, transport: &Transport, flow: &mut Flow) -> 
         return Err(DropReason::DirectToTenant);
     };
     flow.tenant = address.tenant;
-    let is_echo_request = matches!(transport.segment, Segment::EchoRequest);
+    let is_echo_request = transport.segment.is_echo_request();
     match address.kind() {
-        Some(AddressKind::IngressVip | AddressKind::EgressVip) if is_echo_request => Ok(Decision::AnswerEcho),
+        Some(AddressKind::IngressVip | AddressKind::EgressVip) if is_echo_request => Ok(Decision::Answer),
         Some(AddressKind::IngressVip) => to_listener(tables, transport, flow),
         Some(AddressKind::EgressVip) => Err(DropReason::NoFlow),
         Some(AddressKind::TenantNatIp) => Err(DropReason::WrongSide),
@@ -41,7 +45,7 @@ fn to_listener<T: Tables>(
     flow: &mut Flow,
 ) -> Result<Decision, DropReason> {
     let key = &transport.key;
-    if matches!(transport.segment, Segment::EchoReply) {
+    if transport.segment.is_echo_reply() {
         return Err(DropReason::NoFlow);
     }
     let protocol = key.protocol().ok_or(DropReason::ProtocolNotSupported)?;

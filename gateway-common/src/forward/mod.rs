@@ -58,15 +58,30 @@ impl Flow {
     }
 }
 
-/// What policy says about a packet of no tracked flow.
+/// What becomes of a packet of no tracked flow. One byte: functions that are not inlined in the kernel must return what
+/// fits a register.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Decision {
     /// Not the gateway's.
     Pass,
-    /// An ICMP echo request to an address of ours.
-    AnswerEcho,
+    /// A request to an address of ours that the gateway answers itself.
+    Answer,
     /// It may open the flow.
     Open,
+    /// It is refused.
+    Drop(DropReason),
+}
+
+const _: () = assert!(core::mem::size_of::<Decision>() == 1);
+
+impl From<Result<Self, DropReason>> for Decision {
+    #[inline(always)]
+    fn from(result: Result<Self, DropReason>) -> Self {
+        match result {
+            Ok(decision) => decision,
+            Err(reason) => Self::Drop(reason),
+        }
+    }
 }
 
 /// Decides about one packet that came in on `side` and carries the decision out.
@@ -97,7 +112,11 @@ fn decide<P: Packet, T: Tables>(
         ETHERTYPE_IPV4 => {
             ipv4(packet, tables, Frame { side, ip: Ipv4::parse(packet, link.len())?, link }, flow, now_ns)
         }
-        ETHERTYPE_ARP => arp::answer(packet, tables, side, &link, now_ns),
+        ETHERTYPE_ARP => match arp::answer(packet, tables, side, &link, now_ns) {
+            Decision::Answer => Ok(Verdict::Reply),
+            Decision::Drop(reason) => Err(reason),
+            Decision::Pass | Decision::Open => Ok(pass(tables)),
+        },
         _ => Ok(pass(tables)),
     }
 }
@@ -119,9 +138,10 @@ fn ipv4<P: Packet, T: Tables>(
     let hit = known::find(tables, &transport.key);
     match &hit {
         Some(hit) => (flow.tenant, flow.pair) = (hit.entry.tenant, hit.entry.pair),
-        None => match decide_first(tables, frame.side, &transport, flow)? {
+        None => match decide_first(tables, frame.side, &transport, flow) {
             Decision::Pass => return Ok(pass(tables)),
-            Decision::AnswerEcho => return answer_echo(packet, tables, &frame.ip),
+            Decision::Answer => return answer_echo(packet, tables, &frame.ip).map(|()| Verdict::Reply),
+            Decision::Drop(reason) => return Err(reason),
             Decision::Open => {}
         },
     }
@@ -136,12 +156,7 @@ fn ipv4<P: Packet, T: Tables>(
 
 /// A packet of no tracked flow: it opens one, is answered here, is none of ours, or is refused.
 #[inline(always)]
-fn decide_first<T: Tables>(
-    tables: &T,
-    side: Side,
-    transport: &Transport,
-    flow: &mut Flow,
-) -> Result<Decision, DropReason> {
+fn decide_first<T: Tables>(tables: &T, side: Side, transport: &Transport, flow: &mut Flow) -> Decision {
     match side {
         Side::External => ingress::decide(tables, transport, flow),
         Side::Internal => egress::decide(tables, transport, flow),
@@ -178,10 +193,10 @@ fn is_ours<T: Tables>(tables: &T, side: Side, ip: &Ipv4, flow: &mut Flow) -> boo
 
 /// Answers an ICMP echo request to an address of ours.
 #[inline(never)]
-fn answer_echo<P: Packet, T: Tables>(packet: &mut P, tables: &T, ip: &Ipv4) -> Result<Verdict, DropReason> {
+fn answer_echo<P: Packet, T: Tables>(packet: &mut P, tables: &T, ip: &Ipv4) -> Result<(), DropReason> {
     rewrite::echo_reply(packet, ip).map_err(|_| DropReason::RewriteFailed)?;
     tables.count(Counter::EchoAnswered, 1);
-    Ok(Verdict::Reply)
+    Ok(())
 }
 
 #[cfg(test)]

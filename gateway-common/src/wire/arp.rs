@@ -2,15 +2,17 @@
 
 use crate::{
     abi::{Addr, Mac},
-    packet::Packet,
+    packet::{Packet, Refused, Window as _, WindowMut as _},
 };
 
 /// Length of the message.
 pub const MESSAGE_LEN: usize = 28;
-/// Hardware type Ethernet, protocol type IPv4, lengths 6 and 4.
-const ETHERNET_IPV4: [u8; 6] = [0, 1, 0x08, 0, 6, 4];
-const OPERATION_REQUEST: [u8; 2] = [0, 1];
-const OPERATION_REPLY: [u8; 2] = [0, 2];
+const HARDWARE_ETHERNET: u16 = 1;
+const PROTOCOL_IPV4: u16 = 0x0800;
+/// Lengths of a hardware and of a protocol address: 6 and 4.
+const LENGTHS: u16 = 0x0604;
+const OPERATION_REQUEST: u16 = 1;
+const OPERATION_REPLY: u16 = 2;
 
 /// A request: "who has `target`? tell `sender`".
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,27 +29,37 @@ impl ArpRequest {
     /// Reads a request; `None` for anything else, replies and foreign hardware types included.
     #[inline(always)]
     pub fn parse<P: Packet>(packet: &P, offset: usize) -> Option<Self> {
-        let m = packet.load::<MESSAGE_LEN>(offset)?;
-        if [m[0], m[1], m[2], m[3], m[4], m[5]] != ETHERNET_IPV4 || [m[6], m[7]] != OPERATION_REQUEST {
+        let message = packet.window::<MESSAGE_LEN>(offset)?;
+        let kind = [message.u16::<0>(), message.u16::<2>(), message.u16::<4>(), message.u16::<6>()]
+            .map(u16::from_be);
+        if kind != [HARDWARE_ETHERNET, PROTOCOL_IPV4, LENGTHS, OPERATION_REQUEST] {
             return None;
         }
         Some(Self {
-            sender: Addr::new([m[14], m[15], m[16], m[17]]),
-            sender_mac: [m[8], m[9], m[10], m[11], m[12], m[13]],
-            target: Addr::new([m[24], m[25], m[26], m[27]]),
+            sender: Addr::from_be(message.u32::<14>()),
+            sender_mac: Mac::from_half_words([message.u16::<8>(), message.u16::<10>(), message.u16::<12>()]),
+            target: Addr::from_be(message.u32::<24>()),
         })
     }
 
-    /// The message that answers it: "`target` is at `mac`".
+    /// Turns the message at `offset` into the reply "`target` is at `mac`".
+    ///
+    /// # Errors
+    ///
+    /// [`Refused`] when the frame ends too early.
     #[inline(always)]
-    pub fn reply(&self, mac: Mac) -> [u8; MESSAGE_LEN] {
-        let [p0, p1, p2, p3, p4, p5] = ETHERNET_IPV4;
-        let [o0, o1] = OPERATION_REPLY;
-        let ([a0, a1, a2, a3], [b0, b1, b2, b3]) = (self.target.octets(), self.sender.octets());
-        let ([m0, m1, m2, m3, m4, m5], [n0, n1, n2, n3, n4, n5]) = (mac, self.sender_mac);
-        [
-            p0, p1, p2, p3, p4, p5, o0, o1, m0, m1, m2, m3, m4, m5, a0, a1, a2, a3, n0, n1, n2, n3, n4, n5,
-            b0, b1, b2, b3,
-        ]
+    pub fn write_reply<P: Packet>(&self, packet: &mut P, offset: usize, mac: Mac) -> Result<(), Refused> {
+        let mut message = packet.window_mut::<MESSAGE_LEN>(offset)?;
+        let ([m0, m1, m2], [s0, s1, s2]) = (mac.half_words(), self.sender_mac.half_words());
+        message.set_u16::<6>(OPERATION_REPLY.to_be());
+        message.set_u16::<8>(m0);
+        message.set_u16::<10>(m1);
+        message.set_u16::<12>(m2);
+        message.set_u32::<14>(self.target.to_be());
+        message.set_u16::<18>(s0);
+        message.set_u16::<20>(s1);
+        message.set_u16::<22>(s2);
+        message.set_u32::<24>(self.sender.to_be());
+        Ok(())
     }
 }

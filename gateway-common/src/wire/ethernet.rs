@@ -1,11 +1,12 @@
 //! Ethernet II with at most one 802.1Q tag.
 
-use crate::{abi::Mac, packet::Packet};
+use crate::{
+    abi::Mac,
+    packet::{Packet, Window as _},
+};
 
 /// Length of an untagged header.
 pub const HEADER_LEN: usize = 14;
-/// Where the sender's address lies.
-const SOURCE_OFFSET: usize = 6;
 /// Where the `EtherType`, or a tag's identifier, lies.
 pub const ETHERTYPE_OFFSET: usize = 12;
 /// Length that a tag adds.
@@ -36,26 +37,22 @@ impl Link {
     /// Reads the header; `None` when the frame ends within it.
     #[inline(always)]
     pub fn parse<P: Packet>(packet: &P) -> Option<Self> {
-        let ethertype = u16::from_be_bytes(packet.load(ETHERTYPE_OFFSET)?);
+        let ethertype = u16::from_be(packet.window::<HEADER_LEN>(0)?.u16::<ETHERTYPE_OFFSET>());
         if ethertype != ETHERTYPE_VLAN {
             return Some(Self { tag: None, ethertype });
         }
-        let [t0, t1, e0, e1] = packet.load::<TAG_LEN>(HEADER_LEN)?;
-        let tag = Some(u16::from_be_bytes([t0, t1]));
-        Some(Self { tag, ethertype: u16::from_be_bytes([e0, e1]) })
+        let tag = packet.window::<TAG_LEN>(HEADER_LEN)?;
+        Some(Self { tag: Some(u16::from_be(tag.u16::<0>())), ethertype: u16::from_be(tag.u16::<2>()) })
     }
 }
 
-/// The link address of the frame's sender.
+/// The frame's two link addresses: destination, source.
 #[inline(always)]
-pub fn source<P: Packet>(packet: &P) -> Option<Mac> {
-    packet.load(SOURCE_OFFSET)
-}
-
-/// The link address that the frame was sent to.
-#[inline(always)]
-pub fn destination<P: Packet>(packet: &P) -> Option<Mac> {
-    packet.load(0)
+pub fn addresses<P: Packet>(packet: &P) -> Option<(Mac, Mac)> {
+    let header = packet.window::<HEADER_LEN>(0)?;
+    let destination = Mac::from_half_words([header.u16::<0>(), header.u16::<2>(), header.u16::<4>()]);
+    let source = Mac::from_half_words([header.u16::<6>(), header.u16::<8>(), header.u16::<10>()]);
+    Some((destination, source))
 }
 
 /// Length of a header with or without a tag.

@@ -1,6 +1,10 @@
 //! The IPv4 header (RFC 791).
 
-use crate::{abi::Addr, drop_reason::DropReason, packet::Packet};
+use crate::{
+    abi::Addr,
+    drop_reason::DropReason,
+    packet::{Packet, Window as _},
+};
 
 /// Length of a header without options.
 pub const HEADER_LEN: usize = 20;
@@ -43,10 +47,11 @@ impl Ipv4 {
     /// length and total length contradict each other.
     #[inline(always)]
     pub fn parse<P: Packet>(packet: &P, offset: usize) -> Result<Self, DropReason> {
-        let h = packet.load::<HEADER_LEN>(offset).ok_or(DropReason::Truncated)?;
-        let header_len = ((h[0] & 0x0f) as usize) << 2;
-        let total_len = u16::from_be_bytes([h[2], h[3]]);
-        if h[0] >> 4 != 4 || header_len < HEADER_LEN || (total_len as usize) < header_len {
+        let header = packet.window::<HEADER_LEN>(offset).ok_or(DropReason::Truncated)?;
+        let version_and_len = header.u8::<0>();
+        let header_len = ((version_and_len & 0x0f) as usize) << 2;
+        let total_len = u16::from_be(header.u16::<2>());
+        if version_and_len >> 4 != 4 || header_len < HEADER_LEN || (total_len as usize) < header_len {
             return Err(DropReason::BadIpHeader);
         }
         if offset + total_len as usize > packet.len() {
@@ -56,13 +61,13 @@ impl Ipv4 {
             offset,
             header_len,
             total_len,
-            tos: h[1],
-            is_fragment: u16::from_be_bytes([h[6], h[7]]) & FRAGMENT_BITS != 0,
-            ttl: h[8],
-            protocol: h[9],
-            checksum: u16::from_ne_bytes([h[10], h[11]]),
-            src: Addr::new([h[12], h[13], h[14], h[15]]),
-            dst: Addr::new([h[16], h[17], h[18], h[19]]),
+            tos: header.u8::<1>(),
+            is_fragment: u16::from_be(header.u16::<6>()) & FRAGMENT_BITS != 0,
+            ttl: header.u8::<8>(),
+            protocol: header.u8::<9>(),
+            checksum: header.u16::<10>(),
+            src: Addr::from_be(header.u32::<12>()),
+            dst: Addr::from_be(header.u32::<16>()),
         })
     }
 

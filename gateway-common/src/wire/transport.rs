@@ -4,7 +4,7 @@ use crate::{
     abi::{FlowKey, Port, Protocol, Seen, Side},
     conntrack::Segment,
     drop_reason::DropReason,
-    packet::Packet,
+    packet::{Packet, Window as _},
     wire::ipv4::Ipv4,
 };
 
@@ -49,37 +49,37 @@ impl Transport {
     #[inline(always)]
     fn tcp<P: Packet>(packet: &P, ip: &Ipv4, side: Side) -> Result<Self, DropReason> {
         let offset = ip.payload_offset();
-        let h = load::<TCP_HEADER_LEN, P>(packet, ip)?;
-        let header_len = ((h[12] >> 4) as usize) << 2;
+        let header = header::<TCP_HEADER_LEN, P>(packet, ip)?;
+        let header_len = ((header.u8::<12>() >> 4) as usize) << 2;
         if header_len < TCP_HEADER_LEN || header_len > ip.payload_len() {
             return Err(DropReason::BadTransportHeader);
         }
-        let ports = (Port::from_wire([h[0], h[1]]), Port::from_wire([h[2], h[3]]));
+        let ports = (Port::from_be(header.u16::<0>()), Port::from_be(header.u16::<2>()));
         let key = FlowKey::v4(side, Protocol::Tcp, (ip.src, ports.0), (ip.dst, ports.1));
-        Ok(Self { key, segment: Segment::Tcp(tcp_flags(h[13])), offset })
+        Ok(Self { key, segment: Segment::tcp(tcp_flags(header.u8::<13>())), offset })
     }
 
     #[inline(always)]
     fn udp<P: Packet>(packet: &P, ip: &Ipv4, side: Side) -> Result<Self, DropReason> {
         let offset = ip.payload_offset();
-        let h = load::<UDP_HEADER_LEN, P>(packet, ip)?;
-        let len = u16::from_be_bytes([h[4], h[5]]) as usize;
+        let header = header::<UDP_HEADER_LEN, P>(packet, ip)?;
+        let len = u16::from_be(header.u16::<4>()) as usize;
         if len < UDP_HEADER_LEN || len > ip.payload_len() {
             return Err(DropReason::BadTransportHeader);
         }
-        let ports = (Port::from_wire([h[0], h[1]]), Port::from_wire([h[2], h[3]]));
+        let ports = (Port::from_be(header.u16::<0>()), Port::from_be(header.u16::<2>()));
         let key = FlowKey::v4(side, Protocol::Udp, (ip.src, ports.0), (ip.dst, ports.1));
-        Ok(Self { key, segment: Segment::Datagram, offset })
+        Ok(Self { key, segment: Segment::DATAGRAM, offset })
     }
 
     #[inline(always)]
     fn icmp<P: Packet>(packet: &P, ip: &Ipv4, side: Side) -> Result<Self, DropReason> {
         let offset = ip.payload_offset();
-        let h = load::<ICMP_HEADER_LEN, P>(packet, ip)?;
-        let id = Port::from_wire([h[4], h[5]]);
-        let (ports, segment) = match (h[0], h[1]) {
-            (ICMP_ECHO_REQUEST, 0) => ((id, Port::NONE), Segment::EchoRequest),
-            (ICMP_ECHO_REPLY, 0) => ((Port::NONE, id), Segment::EchoReply),
+        let header = header::<ICMP_HEADER_LEN, P>(packet, ip)?;
+        let id = Port::from_be(header.u16::<4>());
+        let (ports, segment) = match (header.u8::<0>(), header.u8::<1>()) {
+            (ICMP_ECHO_REQUEST, 0) => ((id, Port::NONE), Segment::ECHO_REQUEST),
+            (ICMP_ECHO_REPLY, 0) => ((Port::NONE, id), Segment::ECHO_REPLY),
             // Destination unreachable, source quench, redirect, time exceeded, parameter problem.
             (3 | 4 | 5 | 11 | 12, _) => return Err(DropReason::IcmpErrorNotSupported),
             _ => return Err(DropReason::IcmpTypeNotSupported),
@@ -89,13 +89,13 @@ impl Transport {
     }
 }
 
-/// Loads a transport header that must lie within the IP packet, not only within the frame.
+/// A transport header, which must lie within the IP packet, not only within the frame.
 #[inline(always)]
-fn load<const N: usize, P: Packet>(packet: &P, ip: &Ipv4) -> Result<[u8; N], DropReason> {
+fn header<'a, const N: usize, P: Packet>(packet: &'a P, ip: &Ipv4) -> Result<P::Window<'a, N>, DropReason> {
     if ip.payload_len() < N {
         return Err(DropReason::BadTransportHeader);
     }
-    packet.load::<N>(ip.payload_offset()).ok_or(DropReason::Truncated)
+    packet.window::<N>(ip.payload_offset()).ok_or(DropReason::Truncated)
 }
 
 /// SYN, ACK, FIN and RST of the TCP flags byte as [`Seen`] bits.

@@ -1,0 +1,37 @@
+//! The data path as the daemon sees it: maps, programs and links in the kernel.
+//!
+//! | module | does |
+//! |---|---|
+//! | [`host`] | reads interfaces and addresses from the kernel, switches forwarding |
+//! | [`desired`] | configuration and host to table contents; pure |
+//! | [`tables`] | opens the pinned maps; brings their contents to the desired ones |
+//! | [`hook`] | which hook to attach an interface to, and why; pure |
+//! | [`programs`] | loads the programs, attaches and adopts links |
+//! | [`flows`] | reads the tables of tracked flows |
+//! | [`expiry`] | finds idle flows; the kernel decides about each |
+//! | [`neighbours`] | keeps next hops resolved |
+//! | [`pins`] | where everything is pinned, and how to remove it |
+
+pub mod batch;
+pub mod desired;
+pub mod expiry;
+pub mod flows;
+pub mod hook;
+pub mod host;
+pub mod neighbours;
+pub mod pins;
+pub mod programs;
+pub mod tables;
+
+mod unload;
+
+pub use unload::unload;
+
+use nix::time::{ClockId, clock_gettime};
+
+/// `CLOCK_MONOTONIC` now, in nanoseconds: the clock of every time in the tables.
+pub fn monotonic_ns() -> u64 {
+    let now = clock_gettime(ClockId::CLOCK_MONOTONIC)
+        .map_or(0, |time| time.tv_sec() * 1_000_000_000 + time.tv_nsec());
+    u64::try_from(now).unwrap_or(0)
+}

@@ -1,0 +1,207 @@
+//! Where maps and links are pinned.
+//!
+//! ```text
+//! <daemon.bpffs>/v<ABI version>/maps/<MAP NAME>
+//! <daemon.bpffs>/v<ABI version>/links/<interface>@<index>@<hook>
+//! ```
+//!
+//! Everything that the data path needs lives here, so it outlives the daemon. The version is that of the map layout:
+//! a daemon never adopts maps of another one.
+
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context as _, Result, bail};
+use gateway_common::limits::ABI_VERSION;
+use nix::{
+    mount::{MsFlags, mount},
+    sys::statfs::{BPF_FS_MAGIC, statfs},
+};
+
+use super::hook::Hook;
+
+/// The directories of one gateway in a BPF file system.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pins {
+    base: PathBuf,
+}
+
+/// What the name of a pinned link says.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct LinkName {
+    /// The interface's name.
+    pub interface: String,
+    /// The interface's index: a device of the same name that was made anew has another one.
+    pub ifindex: u32,
+    /// The hook.
+    pub hook: Hook,
+}
+
+impl LinkName {
+    /// The file name. Interface names never contain `@` here: `ip` shows it as a separator too.
+    pub fn file_name(&self) -> String {
+        format!("{}@{}@{}", self.interface, self.ifindex, self.hook)
+    }
+
+    /// From a file name; `None` if it is not of this form.
+    pub fn parse(file_name: &str) -> Option<Self> {
+        let mut parts = file_name.rsplitn(3, '@');
+        let hook = parts.next()?;
+        let hook = Hook::ALL.into_iter().find(|known| known.name() == hook)?;
+        let ifindex = parts.next()?.parse().ok()?;
+        Some(Self { interface: parts.next()?.to_owned(), ifindex, hook })
+    }
+}
+
+impl Pins {
+    /// Under the configured directory.
+    pub fn new(bpffs: &Path) -> Self {
+        Self { base: bpffs.to_owned() }
+    }
+
+    fn root(&self) -> PathBuf {
+        self.base.join(format!("v{ABI_VERSION}"))
+    }
+
+    /// Where maps are pinned.
+    pub fn maps(&self) -> PathBuf {
+        self.root().join("maps")
+    }
+
+    /// The pin of one map.
+    pub fn map(&self, name: &str) -> PathBuf {
+        self.maps().join(name)
+    }
+
+    /// The pin of one link.
+    pub fn link(&self, name: &LinkName) -> PathBuf {
+        self.links().join(name.file_name())
+    }
+
+    fn links(&self) -> PathBuf {
+        self.root().join("links")
+    }
+
+    /// Makes the directories, and mounts a BPF file system when the configured place is not in one.
+    pub fn prepare(&self) -> Result<()> {
+        let place = existing_ancestor(&self.base);
+        if !is_bpffs(place)? {
+            fs::create_dir_all(&self.base).with_context(|| format!("cannot make {}", self.base.display()))?;
+            mount_bpffs(&self.base)?;
+        }
+        for directory in [self.maps(), self.links()] {
+            fs::create_dir_all(&directory).with_context(|| format!("cannot make {}", directory.display()))?;
+        }
+        Ok(())
+    }
+
+    /// Refuses to start beside the state of another version: its programs would still be attached.
+    pub fn refuse_other_versions(&self) -> Result<()> {
+        let own = format!("v{ABI_VERSION}");
+        for name in names_in(&self.base)? {
+            if name != own && name.starts_with('v') {
+                bail!(
+                    "{} holds the state of another version ({name}, this daemon needs {own}): stop that version with \
+                     its own `gateway-daemon unload`, then start this one",
+                    self.base.display()
+                );
+            }
+        }
+        Ok(())
+    }
+
+    /// Every pinned link.
+    pub fn link_names(&self) -> Result<Vec<LinkName>> {
+        Ok(names_in(&self.links())?.iter().filter_map(|name| LinkName::parse(name)).collect())
+    }
+
+    /// Removes a pinned link: the program is detached with it.
+    pub fn remove_link(&self, name: &LinkName) -> Result<()> {
+        let path = self.link(name);
+        fs::remove_file(&path).with_context(|| format!("cannot remove {}", path.display()))
+    }
+
+    /// Every pinned map.
+    pub fn map_names(&self) -> Result<Vec<String>> {
+        names_in(&self.maps())
+    }
+
+    /// Removes the pin of a map.
+    pub fn remove_map(&self, name: &str) -> Result<()> {
+        let path = self.map(name);
+        fs::remove_file(&path).with_context(|| format!("cannot remove {}", path.display()))
+    }
+
+    /// Removes the directories, which must be empty by now. The configured one stays when it was there before us (a
+    /// mount point, say).
+    pub fn remove_directories(&self) -> Result<()> {
+        for directory in [self.maps(), self.links(), self.root()] {
+            match fs::remove_dir(&directory) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                    return Err(error).with_context(|| format!("cannot remove {}", directory.display()));
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+}
+
+/// File names in a directory; none when it does not exist.
+fn names_in(directory: &Path) -> Result<Vec<String>> {
+    let entries = match fs::read_dir(directory) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries.with_context(|| format!("cannot read {}", directory.display()))?,
+    };
+    let mut names = Vec::new();
+    for entry in entries {
+        let entry = entry.with_context(|| format!("cannot read {}", directory.display()))?;
+        names.push(entry.file_name().to_string_lossy().into_owned());
+    }
+    names.sort();
+    Ok(names)
+}
+
+fn existing_ancestor(path: &Path) -> &Path {
+    path.ancestors().find(|ancestor| ancestor.exists()).unwrap_or(Path::new("/"))
+}
+
+fn is_bpffs(path: &Path) -> Result<bool> {
+    let stat = statfs(path).with_context(|| format!("cannot look at {}", path.display()))?;
+    Ok(stat.filesystem_type() == BPF_FS_MAGIC)
+}
+
+fn mount_bpffs(path: &Path) -> Result<()> {
+    mount(Some("bpf"), path, Some("bpf"), MsFlags::empty(), Some("mode=0700")).with_context(|| {
+        format!(
+            "{} is not in a BPF file system, and mounting one there failed: `mount -t bpf bpf DIR`",
+            path.display()
+        )
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{LinkName, Pins};
+    use crate::datapath::hook::Hook;
+    use std::path::Path;
+
+    #[test]
+    fn link_names_survive_the_file_system() {
+        for hook in Hook::ALL {
+            let name = LinkName { interface: "eth0.100".to_owned(), ifindex: 7, hook };
+            assert_eq!(LinkName::parse(&name.file_name()), Some(name));
+        }
+        for bad in ["", "eth0", "eth0@x@tc", "eth0@1@nonsense", "@"] {
+            assert_eq!(LinkName::parse(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn the_layout_version_is_in_every_path() {
+        let pins = Pins::new(Path::new("/sys/fs/bpf/two-ip-gateway"));
+        assert_eq!(pins.map("FLOWS"), Path::new("/sys/fs/bpf/two-ip-gateway/v1/maps/FLOWS"));
+    }
+}

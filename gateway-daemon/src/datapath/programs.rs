@@ -1,0 +1,243 @@
+//! Loading the programs, and attaching them to interfaces by links that outlive the daemon.
+//!
+//! A link that is pinned from an earlier run is adopted: its program is replaced in one atomic step, so no packet
+//! passes without one. A link of another interface or hook is removed after its successor is in place.
+
+use anyhow::{Context as _, Result, bail};
+use aya::{
+    Ebpf, EbpfLoader,
+    programs::{
+        LinkOrder, ProgramError, SchedClassifier, TcAttachType, Xdp, XdpMode,
+        links::{FdLink, PinnedLink},
+        tc::{SchedClassifierLink, TcAttachOptions},
+        xdp::XdpLink,
+    },
+};
+use gateway_common::{abi::Side, names};
+use tracing::{info, warn};
+
+use super::{
+    hook::{Choice, Hook},
+    pins::{LinkName, Pins},
+};
+
+/// The object that `build.rs` made.
+static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/gateway-ebpf.o"));
+
+/// Sizes of the flow tables, in entries: two for each flow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TableSizes {
+    /// Established flows.
+    pub established: u32,
+    /// Half-open flows.
+    pub half_open: u32,
+}
+
+/// Loads the object; maps that are pinned already are used as they are.
+///
+/// # Errors
+///
+/// When the kernel refuses a program or a map. Nothing is attached then.
+pub fn load(pins: Option<&Pins>, sizes: TableSizes) -> Result<Ebpf> {
+    if OBJECT.is_empty() {
+        bail!(
+            "this gateway-daemon was built without its eBPF program (GATEWAY_EBPF_SKIP=1): build it again without"
+        );
+    }
+    let mut loader = EbpfLoader::new();
+    loader.map_max_entries(names::FLOWS, sizes.established);
+    loader.map_max_entries(names::HALF_OPEN, sizes.half_open);
+    let directory = pins.map(Pins::maps);
+    match &directory {
+        Some(directory) => loader.default_map_pin_directory(directory),
+        None => &mut loader,
+    };
+    loader
+        .load(OBJECT)
+        .context("the kernel refused the eBPF object (kernel 6.6 or later is needed, and root)")
+}
+
+/// Where one interface is attached, for `status`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Attachment {
+    /// The pinned link.
+    pub link: LinkName,
+    /// The side that the interface is on.
+    pub side: Side,
+    /// Why this hook.
+    pub why: String,
+    /// Was the link adopted from an earlier run?
+    pub adopted: bool,
+}
+
+/// An interface that is to be attached.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Target {
+    /// Its name.
+    pub interface: String,
+    /// Its index.
+    pub ifindex: u32,
+    /// Its side.
+    pub side: Side,
+    /// The hook.
+    pub choice: Choice,
+}
+
+/// Attaches every target, then removes the links that no target wants any more.
+///
+/// # Errors
+///
+/// When an interface cannot be attached. Links that were made in this call are removed again; adopted ones stay.
+pub fn attach(ebpf: &mut Ebpf, pins: &Pins, targets: &[Target]) -> Result<Vec<Attachment>> {
+    let mut attachments: Vec<Attachment> = Vec::new();
+    for target in targets {
+        match attach_one(ebpf, pins, target) {
+            Ok(attachment) => attachments.push(attachment),
+            Err(error) => {
+                detach_new(pins, &attachments);
+                return Err(error);
+            }
+        }
+    }
+    for old in pins.link_names()? {
+        if !attachments.iter().any(|attachment| attachment.link == old) {
+            info!(interface = old.interface, hook = %old.hook, "detached: no longer wanted");
+            pins.remove_link(&old)?;
+        }
+    }
+    Ok(attachments)
+}
+
+fn detach_new(pins: &Pins, attachments: &[Attachment]) {
+    for attachment in attachments.iter().filter(|attachment| !attachment.adopted) {
+        if let Err(error) = pins.remove_link(&attachment.link) {
+            warn!("{error:#}");
+        }
+    }
+}
+
+fn attach_one(ebpf: &mut Ebpf, pins: &Pins, target: &Target) -> Result<Attachment> {
+    let name = |hook| LinkName { interface: target.interface.clone(), ifindex: target.ifindex, hook };
+    let attachment = |hook, why: &str, adopted| Attachment {
+        link: name(hook),
+        side: target.side,
+        why: why.to_owned(),
+        adopted,
+    };
+    let first = &target.choice;
+    let refused = match attach_hook(ebpf, pins, target.side, &name(first.hook)) {
+        Ok(adopted) => return Ok(attachment(first.hook, &first.why, adopted)),
+        Err(error) => error,
+    };
+    let Some(fallback) = first.fallback else {
+        return Err(refused);
+    };
+    let why = format!("auto: the driver refused {} ({:#})", first.hook, refused.root_cause());
+    warn!(interface = target.interface, "{why}");
+    let adopted = attach_hook(ebpf, pins, target.side, &name(fallback))?;
+    Ok(attachment(fallback, &why, adopted))
+}
+
+/// Attaches one hook; returns whether a pinned link was adopted.
+fn attach_hook(ebpf: &mut Ebpf, pins: &Pins, side: Side, name: &LinkName) -> Result<bool> {
+    let path = pins.link(name);
+    let adopted = match path.exists() {
+        true => adopt(ebpf, side, name, PinnedLink::from_pin(&path).context("cannot open the pinned link")?),
+        false => Err(anyhow::anyhow!("not pinned")),
+    };
+    match adopted {
+        Ok(()) => {
+            info!(interface = name.interface, hook = %name.hook, "adopted: program replaced in place");
+            return Ok(true);
+        }
+        Err(error) if path.exists() => {
+            warn!(interface = name.interface, "the pinned link is of no use ({error:#}), attaching anew");
+            pins.remove_link(name)?;
+        }
+        Err(_) => {}
+    }
+    let link = create(ebpf, side, name)
+        .with_context(|| format!("cannot attach {} to {}", name.hook, name.interface))?;
+    link.pin(&path).with_context(|| format!("cannot pin the link at {}", path.display()))?;
+    info!(interface = name.interface, hook = %name.hook, side = side.name(), "attached");
+    Ok(false)
+}
+
+/// Puts our program into an existing link.
+fn adopt(ebpf: &mut Ebpf, side: Side, name: &LinkName, pinned: PinnedLink) -> Result<()> {
+    let link = FdLink::from(pinned);
+    // The pin keeps the link alive: what the program owns here can be forgotten.
+    match name.hook {
+        Hook::Tc => {
+            let program = tc_program(ebpf, side)?;
+            let id = program.attach_to_link(SchedClassifierLink::try_from(link)?)?;
+            drop(program.take_link(id)?);
+        }
+        Hook::XdpNative | Hook::XdpGeneric => {
+            let program = xdp_program(ebpf, side)?;
+            let id = program.attach_to_link(XdpLink::try_from(link)?)?;
+            drop(program.take_link(id)?);
+        }
+    }
+    Ok(())
+}
+
+fn create(ebpf: &mut Ebpf, side: Side, name: &LinkName) -> Result<FdLink> {
+    match name.hook {
+        Hook::Tc => {
+            let program = tc_program(ebpf, side)?;
+            let options = TcAttachOptions::TcxOrder(LinkOrder::first());
+            let id = program
+                .attach_with_options(&name.interface, TcAttachType::Ingress, options)
+                .context("TCX needs kernel 6.6 or later")?;
+            Ok(program.take_link(id)?.try_into()?)
+        }
+        Hook::XdpNative => create_xdp(ebpf, side, name, XdpMode::Driver),
+        Hook::XdpGeneric => create_xdp(ebpf, side, name, XdpMode::Skb),
+    }
+}
+
+/// aya falls back to netlink where the kernel has no links; such an attachment could not be pinned, so it is refused
+/// (and undone, since it is dropped here).
+fn create_xdp(ebpf: &mut Ebpf, side: Side, name: &LinkName, mode: XdpMode) -> Result<FdLink> {
+    let program = xdp_program(ebpf, side)?;
+    let id = program.attach_to_if_index(name.ifindex, mode)?;
+    program.take_link(id)?.try_into().context("the kernel has no BPF links for XDP (5.9 or later is needed)")
+}
+
+fn tc_program(ebpf: &mut Ebpf, side: Side) -> Result<&mut SchedClassifier> {
+    let name = match side {
+        Side::External => names::TC_EXTERNAL,
+        Side::Internal => names::TC_INTERNAL,
+    };
+    let program: &mut SchedClassifier = program(ebpf, name)?.try_into()?;
+    load_once(program.load(), name)?;
+    Ok(program)
+}
+
+fn xdp_program(ebpf: &mut Ebpf, side: Side) -> Result<&mut Xdp> {
+    let name = match side {
+        Side::External => names::XDP_EXTERNAL,
+        Side::Internal => names::XDP_INTERNAL,
+    };
+    let program: &mut Xdp = program(ebpf, name)?.try_into()?;
+    load_once(program.load(), name)?;
+    Ok(program)
+}
+
+fn program<'a>(ebpf: &'a mut Ebpf, name: &str) -> Result<&'a mut aya::programs::Program> {
+    ebpf.program_mut(name).with_context(|| format!("the eBPF object has no program {name}"))
+}
+
+/// Takes the expiry program out of the object, loaded.
+pub fn expiry_program(ebpf: &mut Ebpf) -> Result<()> {
+    let program: &mut Xdp = program(ebpf, names::EXPIRE)?.try_into()?;
+    load_once(program.load(), names::EXPIRE)
+}
+
+fn load_once(result: Result<(), ProgramError>, name: &str) -> Result<()> {
+    match result {
+        Ok(()) | Err(ProgramError::AlreadyLoaded) => Ok(()),
+        Err(error) => Err(error).with_context(|| format!("the kernel refused the program {name}")),
+    }
+}
