@@ -1,10 +1,13 @@
 //! The gateway's daemon: fills the tables of the data path, watches it, and answers operators.
 
+mod tasks;
+
 pub mod api;
 pub mod app;
 pub mod cli;
 pub mod config;
 pub mod datapath;
 pub mod drain;
+pub mod gateway;
 pub mod log;
 pub mod metrics;

@@ -56,7 +56,9 @@ fn xdp_gateway(ctx: &XdpContext, side: Side) -> u32 {
     log::warn_if_broken(ctx, verdict);
     match verdict {
         Verdict::Pass => xdp_action::XDP_PASS,
-        Verdict::Reply => xdp_action::XDP_TX,
+        // Not XDP_TX: on veth that wakes the far end only if it has an XDP program too (veth_xdp_flush, as of 6.18).
+        // Forwarding needs devices that take redirects anyway.
+        Verdict::Reply => redirect(ctx.ingress_ifindex() as u32) as u32,
         Verdict::Redirect { ifindex } => redirect(ifindex) as u32,
         // XDP has no neighbour resolution: `process` drops such packets with a reason.
         Verdict::Drop(_) | Verdict::RedirectNeighbour { .. } => xdp_action::XDP_DROP,

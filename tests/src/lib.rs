@@ -34,6 +34,7 @@ pub mod stop;
 pub mod tcp;
 pub mod tool;
 pub mod topology;
+pub mod world;
 
 pub use lab::Lab;
 pub use poll::{poll_result, poll_until};

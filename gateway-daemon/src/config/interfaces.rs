@@ -12,6 +12,16 @@ pub enum Interfaces {
 }
 
 impl Interfaces {
+    /// The network interfaces that exist here, in this network namespace.
+    ///
+    /// # Errors
+    ///
+    /// What the system said.
+    pub fn of_this_host() -> std::io::Result<Self> {
+        let found = nix::net::if_::if_nameindex()?;
+        Ok(Self::present(found.iter().map(|interface| interface.name().to_string_lossy())))
+    }
+
     /// Exactly these interfaces exist.
     pub fn present<S: Into<String>>(names: impl IntoIterator<Item = S>) -> Self {
         Self::Present(names.into_iter().map(Into::into).collect())

@@ -20,7 +20,7 @@ pub const BINARY_VARIABLE: &str = "GATEWAY_DAEMON_BIN";
 /// Until `status` answers: loading includes the verifier's work.
 const START_LIMIT: Duration = Duration::from_secs(30);
 /// Appended to a subcommand whose output is to be parsed.
-const JSON_OUTPUT: [&str; 2] = ["--output", "json"];
+const JSON_OUTPUT: [&str; 1] = ["--json"];
 
 /// A gateway with its configuration. The daemon may be stopped, killed and started again on the same pinned
 /// state; drop stops it and unmounts the pinned state, which detaches its programs.

@@ -1,0 +1,194 @@
+//! A source with made-up numbers, for the tests of everything that shows them.
+
+use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+
+use gateway_common::abi::Counter;
+use gateway_common::drop_reason::DropReason;
+
+use super::source::{Source, SourceError};
+use super::types::{
+    ConfigStatus, Direction, DropCount, Drops, Endpoints, Flow, FlowFilter, FlowList, FlowState, Hook,
+    InterfaceStatus, NodeStatus, Protocol, Side, Status, TableStatus, TenantDrops, TenantStatus, Vips,
+    XdpMode,
+};
+
+/// When the fake's configuration was loaded.
+pub(crate) const LOADED_AT_UNIX_SECS: u64 = 1_700_000_000;
+
+/// Answers from lists that a test may change.
+pub(crate) struct FakeSource {
+    pub(crate) status: Mutex<Status>,
+    /// From now on every answer is an error.
+    pub(crate) broken: AtomicBool,
+    /// From now on every question is a panic.
+    pub(crate) defect: AtomicBool,
+}
+
+impl FakeSource {
+    pub(crate) fn new() -> Arc<Self> {
+        Arc::new(Self {
+            status: Mutex::new(status()),
+            broken: AtomicBool::new(false),
+            defect: AtomicBool::new(false),
+        })
+    }
+
+    fn answer<T>(&self, value: impl FnOnce() -> Result<T, SourceError>) -> Result<T, SourceError> {
+        assert!(!self.defect.load(Ordering::Relaxed), "the fake was told to panic");
+        if !self.broken.load(Ordering::Relaxed) {
+            return value();
+        }
+        let cause = std::io::Error::other("no such map");
+        Err(SourceError::unavailable("cannot read the flow table", "restart the daemon", cause))
+    }
+}
+
+impl Source for FakeSource {
+    fn status(&self) -> Result<Status, SourceError> {
+        self.answer(|| Ok(self.status.lock().unwrap().clone()))
+    }
+
+    fn flows(&self, filter: &FlowFilter) -> Result<FlowList, SourceError> {
+        self.answer(|| flow_list(filter))
+    }
+
+    fn drops(&self) -> Result<Drops, SourceError> {
+        self.answer(|| Ok(drops()))
+    }
+}
+
+fn flow_list(filter: &FlowFilter) -> Result<FlowList, SourceError> {
+    if let Some(name) = filter.tenant.as_ref().filter(|name| !["bank-a", "bank-b"].contains(&name.as_str())) {
+        return Err(SourceError::UnknownTenant { name: name.clone() });
+    }
+    let mut flows = flows();
+    flows.retain(|flow| filter.matches(&flow.tenant, flow.protocol, flow.state));
+    let total = flows.len();
+    flows.truncate(filter.limit.get());
+    Ok(FlowList { total: total as u64, truncated: flows.len() < total, flows })
+}
+
+pub(crate) fn status() -> Status {
+    Status {
+        version: "0.1.0".to_owned(),
+        node: NodeStatus { name: "node-a".to_owned(), id: 1, pid: 4_711, uptime_secs: 7_384, abi_version: 1 },
+        config: ConfigStatus {
+            path: "/etc/two-ip-gateway/config.toml".into(),
+            generation: 3,
+            loaded_at_unix_secs: LOADED_AT_UNIX_SECS,
+        },
+        vips: Vips { ingress: Ipv4Addr::new(192, 0, 2, 10), egress: Ipv4Addr::new(192, 0, 2, 20) },
+        interfaces: vec![external_interface(), internal_interface()],
+        tables: vec![table("flows", 123_456, 524_288), table("half_open", 131_072, 131_072)],
+        counters: (1..)
+            .zip(Counter::ALL)
+            .map(|(n, counter)| (counter.name().to_owned(), n * 1_111))
+            .collect(),
+        tenants: vec![tenant("bank-a", 30), tenant("bank-b", 31)],
+        warnings: vec!["table half_open is full: new flows are dropped".to_owned()],
+    }
+}
+
+fn external_interface() -> InterfaceStatus {
+    InterfaceStatus {
+        name: "ext0".to_owned(),
+        ifindex: Some(2),
+        side: Side::External,
+        hook: Some(Hook::Xdp),
+        xdp_mode: Some(XdpMode::Native),
+        why: "auto: all interfaces are hardware".to_owned(),
+        mac: Some("02:00:00:00:00:01".to_owned()),
+        forwarding: true,
+        adopted: true,
+    }
+}
+
+fn internal_interface() -> InterfaceStatus {
+    InterfaceStatus {
+        name: "int0".to_owned(),
+        ifindex: Some(3),
+        side: Side::Internal,
+        hook: Some(Hook::Tc),
+        xdp_mode: None,
+        why: "as configured".to_owned(),
+        mac: Some("02:00:00:00:00:02".to_owned()),
+        forwarding: false,
+        adopted: false,
+    }
+}
+
+/// What becomes of an interface that is deleted.
+pub(crate) fn delete(interface: &mut InterfaceStatus) {
+    interface.ifindex = None;
+    interface.hook = None;
+    interface.mac = None;
+    "there is no such interface".clone_into(&mut interface.why);
+}
+
+fn table(name: &str, entries: u64, capacity: u64) -> TableStatus {
+    TableStatus { name: name.to_owned(), entries, capacity }
+}
+
+pub(crate) fn tenant(name: &str, host: u8) -> TenantStatus {
+    let number = u64::from(host);
+    TenantStatus {
+        name: name.to_owned(),
+        nat_ip: Ipv4Addr::new(198, 51, 100, host),
+        flows: number * 100,
+        half_open_flows: number,
+        from_external_packets: number * 1_000,
+        from_external_bytes: number * 1_000_000,
+        to_external_packets: number * 2_000,
+        to_external_bytes: number * 3_000_000,
+        flows_opened: number * 500,
+        dropped_packets: number - 30,
+    }
+}
+
+pub(crate) fn flows() -> Vec<Flow> {
+    vec![
+        flow("bank-a", Direction::Ingress, Protocol::Tcp, FlowState::Established),
+        flow("bank-a", Direction::Egress, Protocol::Udp, FlowState::HalfOpen),
+        flow("bank-b", Direction::Egress, Protocol::Icmp, FlowState::Established),
+    ]
+}
+
+fn flow(tenant: &str, direction: Direction, protocol: Protocol, state: FlowState) -> Flow {
+    let ports = if protocol == Protocol::Icmp { (77, 0) } else { (40_000, 443) };
+    let ends = |source: u8, destination: u8| Endpoints {
+        source: Ipv4Addr::new(203, 0, 113, source),
+        source_port: ports.0,
+        destination: Ipv4Addr::new(192, 0, 2, destination),
+        destination_port: ports.1,
+    };
+    Flow {
+        tenant: tenant.to_owned(),
+        direction,
+        protocol,
+        state,
+        original: ends(5, 10),
+        translated: ends(105, 20),
+        age_secs: 100_000,
+        idle_secs: 3,
+        expires_in_secs: 7_437,
+        owner: 1,
+    }
+}
+
+pub(crate) fn drops() -> Drops {
+    let counts = BTreeMap::from([(DropReason::NoFlow, 12_u64), (DropReason::PortsExhausted, 3_400)]);
+    let reasons = DropReason::ALL.iter().map(|reason| DropCount {
+        reason: reason.name().to_owned(),
+        explanation: reason.explanation().trim().to_owned(),
+        packets: counts.get(reason).copied().unwrap_or(0),
+    });
+    let tenant = |name: &str, packets| TenantDrops { tenant: name.to_owned(), packets };
+    Drops {
+        total: counts.values().sum(),
+        reasons: reasons.collect(),
+        tenants: vec![tenant("bank-a", 0), tenant("bank-b", 1)],
+    }
+}

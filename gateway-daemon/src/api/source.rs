@@ -1,0 +1,65 @@
+//! What the API and the metrics ask the rest of the daemon.
+
+use std::error::Error;
+
+use super::types::{Drops, FlowFilter, FlowList, Status};
+
+/// Knows the state of the gateway. The calls may block (they read kernel tables), so the servers make them on
+/// threads for blocking work.
+pub trait Source: Send + Sync + 'static {
+    /// What the node is doing.
+    fn status(&self) -> Result<Status, SourceError>;
+
+    /// The flows that match, as many as the filter's limit allows.
+    fn flows(&self, filter: &FlowFilter) -> Result<FlowList, SourceError>;
+
+    /// What was dropped.
+    fn drops(&self) -> Result<Drops, SourceError>;
+}
+
+/// Why there is no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum SourceError {
+    /// The caller asked for a tenant that is not configured. Asking again is of no use.
+    #[error("there is no tenant `{name}`")]
+    UnknownTenant {
+        /// What the caller wrote.
+        name: String,
+    },
+    /// The daemon can't tell now. Asking again may help.
+    #[error("{message}")]
+    Unavailable {
+        /// What failed.
+        message: String,
+        /// What the operator can do about it.
+        remedy: String,
+        /// Why it failed.
+        #[source]
+        source: Option<Box<dyn Error + Send + Sync>>,
+    },
+}
+
+impl SourceError {
+    /// Something on our side failed.
+    pub fn unavailable(
+        message: impl Into<String>,
+        remedy: impl Into<String>,
+        source: impl Into<Box<dyn Error + Send + Sync>>,
+    ) -> Self {
+        Self::Unavailable { message: message.into(), remedy: remedy.into(), source: Some(source.into()) }
+    }
+
+    /// What to do about it.
+    pub fn remedy(&self) -> &str {
+        match self {
+            Self::UnknownTenant { .. } => "`gateway-daemon status` lists the tenants",
+            Self::Unavailable { remedy, .. } => remedy,
+        }
+    }
+}
+
+/// An error and its causes, joined by colons, as people read them.
+pub(crate) fn with_causes(error: &dyn Error) -> String {
+    let causes = std::iter::successors(error.source(), |&cause| cause.source());
+    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
+}

@@ -1,0 +1,29 @@
+//! `gateway-daemon run`: the options of the agent. `main` hands them to `app`.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use crate::log::{self, Format, Level, LogError};
+
+/// Options of `run`.
+#[derive(Debug, Args)]
+#[command(after_help = super::EXIT_CODES)]
+pub struct RunOptions {
+    /// Configuration file; `gateway-daemon config example` prints one
+    #[arg(long, value_name = "FILE")]
+    pub config: PathBuf,
+    /// Form of the log on standard error
+    #[arg(long, value_name = "FORMAT", value_enum, default_value_t = Format::Text)]
+    pub log_format: Format,
+    /// Least important lines that are logged; the default is the `RUST_LOG` variable, else info
+    #[arg(long, value_name = "LEVEL", value_enum)]
+    pub log_level: Option<Level>,
+}
+
+impl RunOptions {
+    /// Starts the log as the options want it.
+    pub fn start_log(&self) -> Result<(), LogError> {
+        log::init(self.log_format, self.log_level)
+    }
+}

@@ -1,0 +1,193 @@
+//! What the daemon does besides answering: expiry, next hops, the host's changes, the kernel's messages.
+//!
+//! | task | when | on failure |
+//! |---|---|---|
+//! | expiry | every [`EXPIRY_INTERVAL`] | logged, tried again |
+//! | next hops | at start, every [`NEIGHBOUR_INTERVAL`], and when the data path asks | logged, tried again |
+//! | host | every [`HOST_INTERVAL`] | logged, tried again |
+//! | kernel log lines | as they come | ends |
+//!
+//! Every task ends at the next await after the shutdown is requested; none holds anything that must be finished.
+
+use std::{collections::BTreeSet, net::Ipv4Addr, os::fd::AsRawFd, sync::Arc, time::Duration};
+
+use anyhow::{Context as _, Result, anyhow};
+use aya::maps::{MapData, RingBuf};
+use aya_log::EbpfLogger;
+use gateway_common::{
+    abi::{Event, EventKind},
+    names,
+    tables::FlowTable,
+};
+use rtnetlink::Handle;
+use tokio::{io::Interest, io::unix::AsyncFd, time::MissedTickBehavior};
+use tracing::{debug, warn};
+
+use crate::{
+    datapath::{host::Host, neighbours},
+    drain::Shutdown,
+    gateway::Gateway,
+    metrics::Metrics,
+};
+
+/// How exact timeouts are; a sixth of the shortest one that the configuration allows would be 1 s, but a pass over a
+/// full table takes tens of milliseconds.
+const EXPIRY_INTERVAL: Duration = Duration::from_secs(5);
+
+/// The kernel keeps a neighbour reachable for 15 to 45 s without a sign of life (`base_reachable_time`).
+const NEIGHBOUR_INTERVAL: Duration = Duration::from_secs(10);
+
+/// How soon a new address or interface of the host is noticed.
+const HOST_INTERVAL: Duration = Duration::from_secs(10);
+
+/// Starts every task.
+///
+/// # Errors
+///
+/// When the kernel's message queues cannot be opened.
+pub fn spawn(gateway: &Arc<Gateway>, netlink: &Handle, metrics: &Metrics, shutdown: Shutdown) -> Result<()> {
+    spawn_expiry(gateway.clone(), metrics.clone(), shutdown.clone());
+    spawn_neighbours(gateway.clone(), netlink.clone(), metrics.clone(), shutdown.clone());
+    spawn_host(gateway.clone(), netlink.clone(), shutdown.clone());
+    spawn_events(gateway, netlink.clone(), metrics.clone(), shutdown.clone())?;
+    spawn_kernel_log(gateway, shutdown)
+}
+
+/// Runs `work` at once and then at intervals until the shutdown.
+fn every<F>(interval: Duration, shutdown: Shutdown, mut work: impl FnMut() -> F + Send + 'static)
+where
+    F: Future<Output = ()> + Send,
+{
+    tokio::spawn(async move {
+        let mut ticks = tokio::time::interval(interval);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                () = shutdown.requested() => return,
+                _ = ticks.tick() => work().await,
+            }
+        }
+    });
+}
+
+fn spawn_expiry(gateway: Arc<Gateway>, metrics: Metrics, shutdown: Shutdown) {
+    every(EXPIRY_INTERVAL, shutdown, move || {
+        let (gateway, metrics) = (gateway.clone(), metrics.clone());
+        async move {
+            let pass = tokio::task::spawn_blocking(move || gateway.expire()).await;
+            match pass.unwrap_or_else(|error| Err(anyhow!(error))) {
+                Ok(expired) => {
+                    metrics.expired_flows(FlowTable::Established).inc_by(expired.established);
+                    metrics.expired_flows(FlowTable::HalfOpen).inc_by(expired.half_open);
+                }
+                Err(error) => warn!("expiry of idle flows failed, trying again: {error:#}"),
+            }
+        }
+    });
+}
+
+fn spawn_neighbours(gateway: Arc<Gateway>, netlink: Handle, metrics: Metrics, shutdown: Shutdown) {
+    let destinations = Arc::new(neighbours::destinations(gateway.config()));
+    every(NEIGHBOUR_INTERVAL, shutdown, move || {
+        let (netlink, metrics, destinations) = (netlink.clone(), metrics.clone(), destinations.clone());
+        async move {
+            match neighbours::next_hops(&netlink, &destinations).await {
+                Ok(hops) => refresh(&netlink, &metrics, hops).await,
+                Err(error) => warn!("cannot look up next hops, trying again: {error:#}"),
+            }
+        }
+    });
+}
+
+async fn refresh(netlink: &Handle, metrics: &Metrics, hops: BTreeSet<(u32, Ipv4Addr)>) {
+    for (ifindex, address) in hops {
+        match neighbours::refresh(netlink, ifindex, address).await {
+            Ok(()) => drop(metrics.neighbour_refreshes().inc()),
+            Err(error) => debug!("{error:#}"),
+        }
+    }
+}
+
+fn spawn_host(gateway: Arc<Gateway>, netlink: Handle, shutdown: Shutdown) {
+    every(HOST_INTERVAL, shutdown, move || {
+        let (gateway, netlink) = (gateway.clone(), netlink.clone());
+        async move {
+            let followed = match Host::read(&netlink).await {
+                Ok(host) => tokio::task::spawn_blocking(move || gateway.follow_host(host))
+                    .await
+                    .unwrap_or_else(|error| Err(anyhow!(error))),
+                Err(error) => Err(error),
+            };
+            if let Err(error) = followed {
+                warn!("cannot follow a change of the host, trying again: {error:#}");
+            }
+        }
+    });
+}
+
+/// Resolves next hops that the data path did not find.
+fn spawn_events(gateway: &Gateway, netlink: Handle, metrics: Metrics, shutdown: Shutdown) -> Result<()> {
+    let path = gateway.pins().map(names::EVENTS);
+    let map = MapData::from_pin(&path).with_context(|| format!("cannot open {}", path.display()))?;
+    let ring: RingBuf<MapData> = aya::maps::Map::RingBuf(map).try_into()?;
+    let mut ring = readable(ring).context("cannot wait for events")?;
+    tokio::spawn(async move {
+        loop {
+            let hops = tokio::select! {
+                () = shutdown.requested() => return,
+                guard = ring.readable_mut() => match guard {
+                    Ok(mut guard) => {
+                        let hops = unresolved(guard.get_inner_mut());
+                        guard.clear_ready();
+                        hops
+                    }
+                    Err(error) => return warn!("cannot wait for events of the data path: {error}"),
+                },
+            };
+            refresh(&netlink, &metrics, hops).await;
+        }
+    });
+    Ok(())
+}
+
+/// Empties the ring. The data path reports every packet that it drops; each next hop is asked for once.
+fn unresolved(ring: &mut RingBuf<MapData>) -> BTreeSet<(u32, Ipv4Addr)> {
+    let mut hops = BTreeSet::new();
+    while let Some(record) = ring.next() {
+        let Ok(event) = bytemuck::try_pod_read_unaligned::<Event>(&record) else { continue };
+        if event.kind() == Some(EventKind::NoNeighbour) {
+            hops.insert((event.ifindex, event.address.into()));
+        }
+    }
+    hops
+}
+
+/// Writes the data path's own log lines to the daemon's log.
+fn spawn_kernel_log(gateway: &Gateway, shutdown: Shutdown) -> Result<()> {
+    let logger = gateway.with_programs(EbpfLogger::init).context("cannot read the data path's log")?;
+    debug!(fd = logger.as_raw_fd(), "reading the data path's log");
+    let mut logger = readable(logger).context("cannot wait for log lines")?;
+    tokio::spawn(async move {
+        loop {
+            tokio::select! {
+                () = shutdown.requested() => return,
+                guard = logger.readable_mut() => match guard {
+                    Ok(mut guard) => {
+                        guard.get_inner_mut().flush();
+                        guard.clear_ready();
+                    }
+                    Err(error) => return warn!("cannot wait for log lines of the data path: {error}"),
+                },
+            }
+        }
+    });
+    Ok(())
+}
+
+/// Waits for an object that owns its descriptor.
+fn readable<T: AsRawFd>(object: T) -> std::io::Result<AsyncFd<T>> {
+    // SAFETY: each ring buffer owns its map's descriptor, which stays open and the same until the object, which
+    // `AsyncFd` owns from now on, is dropped.
+    unsafe { AsyncFd::register_with_interest(object, Interest::READABLE) }
+        .map_err(|error| error.into_parts().1)
+}
