@@ -29,10 +29,6 @@ pub const fn flow_hash(seed: u64, key: &FlowKey) -> u64 {
 
 /// Maps a hash to `0..bound` without a division; `bound` of 0 gives 0.
 #[inline(always)]
-#[expect(
-    clippy::cast_possible_truncation,
-    reason = "the product's upper half is below `bound`, which is 32 bits wide"
-)]
 pub const fn reduce(hash: u64, bound: u32) -> u32 {
     (((hash >> 32) * bound as u64) >> 32) as u32
 }

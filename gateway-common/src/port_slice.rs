@@ -70,7 +70,6 @@ impl PortSlices {
 
     /// The `attempt`-th candidate of a walk over all owned ports that starts at `start`; `None` when none is owned.
     #[inline(always)]
-    #[expect(clippy::cast_possible_truncation, reason = "the offset is masked to ten bits")]
     pub const fn candidate(&self, start: u32, attempt: u32) -> Option<Port> {
         let ports = self.ports();
         if ports == 0 {

@@ -168,7 +168,7 @@ pub fn arp_reply<P: Packet>(
     mac: Mac,
 ) -> Result<(), Refused> {
     let (_, sender) = ethernet::addresses(packet).ok_or(Refused)?;
-    request.write_reply(packet, link.len(), mac)?;
+    request.write_reply(packet, link.header_len(), mac)?;
     send_back(packet, sender, mac)
 }
 
@@ -187,3 +187,6 @@ fn store_link_addresses<P: Packet>(packet: &mut P, addresses: LinkAddresses) -> 
     header.set_u32::<8>(third);
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

@@ -70,7 +70,9 @@ impl Gateway {
         programs::expiry_program(&mut ebpf)?;
         let warnings =
             tables::size_warnings(&tables, [u64::from(sizes.established), u64::from(sizes.half_open)])?;
-        warnings.iter().for_each(|warning| warn!("{warning}"));
+        for warning in &warnings {
+            warn!("{warning}");
+        }
         let tenants = tables.tenant_ids(config.tenants.iter().map(|tenant| tenant.name.as_str()))?;
         let generation = fill(&mut tables, &config, &host, &tenants)?;
         let attachments = programs::attach(&mut ebpf, &pins, &targets(&config, &host)?)?;

@@ -47,7 +47,7 @@ const HOST_INTERVAL: Duration = Duration::from_secs(10);
 /// When the kernel's message queues cannot be opened.
 pub fn spawn(gateway: &Arc<Gateway>, netlink: &Handle, metrics: &Metrics, shutdown: Shutdown) -> Result<()> {
     spawn_expiry(gateway.clone(), metrics.clone(), shutdown.clone());
-    spawn_neighbours(gateway.clone(), netlink.clone(), metrics.clone(), shutdown.clone());
+    spawn_neighbours(gateway, netlink.clone(), metrics.clone(), shutdown.clone());
     spawn_host(gateway.clone(), netlink.clone(), shutdown.clone());
     spawn_events(gateway, netlink.clone(), metrics.clone(), shutdown.clone())?;
     spawn_kernel_log(gateway, shutdown)
@@ -86,7 +86,7 @@ fn spawn_expiry(gateway: Arc<Gateway>, metrics: Metrics, shutdown: Shutdown) {
     });
 }
 
-fn spawn_neighbours(gateway: Arc<Gateway>, netlink: Handle, metrics: Metrics, shutdown: Shutdown) {
+fn spawn_neighbours(gateway: &Gateway, netlink: Handle, metrics: Metrics, shutdown: Shutdown) {
     let destinations = Arc::new(neighbours::destinations(gateway.config()));
     every(NEIGHBOUR_INTERVAL, shutdown, move || {
         let (netlink, metrics, destinations) = (netlink.clone(), metrics.clone(), destinations.clone());

@@ -55,7 +55,7 @@ pub fn bench_forward_tc(ctx: TcContext) -> i32 {
 #[inline(always)]
 fn forward<P: Packet, H: Hook>(packet: &mut P, ctx: *mut c_void) -> Option<u32> {
     let link = Link::parse(packet)?;
-    let ip = Ipv4::parse(packet, link.len()).ok()?;
+    let ip = Ipv4::parse(packet, link.header_len()).ok()?;
     let transport = Transport::parse(packet, &ip, Side::External).ok()?;
     let query = RouteQuery {
         src: ip.src,

@@ -6,6 +6,17 @@
 #![no_std]
 #![no_main]
 #![feature(asm_experimental_arch)]
+#![expect(
+    missing_docs,
+    reason = "the entry point macros make functions of their own, without the comments given here"
+)]
+#![expect(clippy::needless_pass_by_value, reason = "the entry point macros hand contexts over by value")]
+#![expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_possible_wrap,
+    clippy::cast_sign_loss,
+    reason = "helpers take and return registers of 64 bits for what is defined as 32"
+)]
 
 mod bench;
 mod context;

@@ -221,7 +221,7 @@ impl<H: Hook> Tables for KernelTables<H> {
 
     #[inline(always)]
     fn insert(&self, table: FlowTable, entry: &CtEntry) -> Insertion {
-        match flow_table(table).insert(&entry.key, entry, u64::from(BPF_NOEXIST)) {
+        match flow_table(table).insert(entry.key, entry, u64::from(BPF_NOEXIST)) {
             Ok(()) => Insertion::Inserted,
             Err(error) if error == -EEXIST => Insertion::Exists,
             Err(_) => Insertion::Full,

@@ -88,13 +88,16 @@ fn lookup(ctx: *mut c_void, query: &RouteQuery, total_len: u16, answer: &mut Ans
     result as u32
 }
 
-/// Both link addresses. They lie at even offsets of the kernel's structure.
+/// Both link addresses.
 #[inline(always)]
 fn link_addresses(fib: &FibParameters) -> LinkAddresses {
-    let half_words = |mac: *const [u8; 6]| {
-        let at = mac.cast::<u16>();
-        // SAFETY: an address of six bytes is three half-words, and both addresses are aligned for them.
-        Mac::from_half_words(unsafe { [at.read(), at.add(1).read(), at.add(2).read()] })
-    };
-    LinkAddresses::new(half_words(&raw const fib.dmac), half_words(&raw const fib.smac))
+    LinkAddresses::new(mac(&fib.dmac), mac(&fib.smac))
+}
+
+#[inline(always)]
+#[expect(clippy::cast_ptr_alignment, reason = "both addresses lie at even offsets of the kernel's structure")]
+fn mac(octets: &[u8; 6]) -> Mac {
+    let at = octets.as_ptr().cast::<u16>();
+    // SAFETY: an address of six bytes is three half-words, and it is aligned for them.
+    Mac::from_half_words(unsafe { [at.read(), at.add(1).read(), at.add(2).read()] })
 }

@@ -111,8 +111,12 @@ pub struct Mac([u16; 3]);
 
 impl Mac {
     /// From the six octets in written order.
-    pub const fn new([a, b, c, d, e, f]: [u8; 6]) -> Self {
-        Self([u16::from_ne_bytes([a, b]), u16::from_ne_bytes([c, d]), u16::from_ne_bytes([e, f])])
+    pub const fn new(octets: [u8; 6]) -> Self {
+        Self([
+            u16::from_ne_bytes([octets[0], octets[1]]),
+            u16::from_ne_bytes([octets[2], octets[3]]),
+            u16::from_ne_bytes([octets[4], octets[5]]),
+        ])
     }
 
     /// From half-words as they stand in memory.
@@ -128,17 +132,18 @@ impl Mac {
     }
 
     /// The six octets in written order.
-    pub const fn octets(self) -> [u8; 6] {
-        let [[a, b], [c, d], [e, f]] =
-            [self.0[0].to_ne_bytes(), self.0[1].to_ne_bytes(), self.0[2].to_ne_bytes()];
-        [a, b, c, d, e, f]
+    pub fn octets(self) -> [u8; 6] {
+        bytemuck::cast(self.0)
     }
 }
 
 impl fmt::Display for Mac {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let [a, b, c, d, e, g] = self.octets();
-        write!(f, "{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{g:02x}")
+        for (index, octet) in self.octets().into_iter().enumerate() {
+            let separator = if index == 0 { "" } else { ":" };
+            write!(f, "{separator}{octet:02x}")?;
+        }
+        Ok(())
     }
 }
 

@@ -24,12 +24,14 @@ impl Seen {
 
     /// Both.
     #[inline(always)]
+    #[must_use]
     pub const fn with(self, other: Self) -> Self {
         Self(self.0 | other.0)
     }
 
     /// This without the other.
     #[inline(always)]
+    #[must_use]
     pub const fn without(self, other: Self) -> Self {
         Self(self.0 & !other.0)
     }

@@ -25,6 +25,7 @@ impl Interface {
     }
 
     /// The same, and the daemon switched IPv4 forwarding on here: `unload` switches it off again.
+    #[must_use]
     pub const fn with_forwarding_switched_on(mut self, switched_on: bool) -> Self {
         self.flags = switched_on as u8;
         self

@@ -92,6 +92,7 @@ impl DestinationKey {
     }
 
     /// The same tenant, protocol and port with another address.
+    #[must_use]
     pub const fn with_address(mut self, address: Addr) -> Self {
         self.address = address;
         self

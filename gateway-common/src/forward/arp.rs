@@ -5,7 +5,7 @@
 
 use super::Decision;
 use crate::{
-    abi::{AddressKind, Counter, Side},
+    abi::{AddressKind, Counter, OwnedAddress, Side},
     drop_reason::DropReason,
     packet::Packet,
     rewrite,
@@ -19,7 +19,7 @@ pub fn answer<P: Packet, T: Tables>(
     packet: &mut P,
     tables: &T,
     side: Side,
-    link: &Link,
+    link: Link,
     now_ns: u64,
 ) -> Decision {
     try_answer(packet, tables, side, link, now_ns).into()
@@ -30,13 +30,13 @@ fn try_answer<P: Packet, T: Tables>(
     packet: &mut P,
     tables: &T,
     side: Side,
-    link: &Link,
+    link: Link,
     now_ns: u64,
 ) -> Result<Decision, DropReason> {
-    let Some(request) = ArpRequest::parse(packet, link.len()) else {
+    let Some(request) = ArpRequest::parse(packet, link.header_len()) else {
         return Ok(Decision::Pass);
     };
-    let kind = tables.address(request.target).and_then(|address| address.kind());
+    let kind = tables.address(request.target).and_then(OwnedAddress::kind);
     let lives_here = match kind {
         Some(AddressKind::IngressVip | AddressKind::EgressVip) => matches!(side, Side::External),
         Some(AddressKind::TenantNatIp) => matches!(side, Side::Internal),
@@ -50,7 +50,7 @@ fn try_answer<P: Packet, T: Tables>(
         return Err(DropReason::NoLease);
     }
     let interface = tables.interface(packet.ingress_ifindex()).ok_or(DropReason::NotConfigured)?;
-    rewrite::arp_reply(packet, link, &request, interface.mac).map_err(|_| DropReason::RewriteFailed)?;
+    rewrite::arp_reply(packet, &link, &request, interface.mac).map_err(|_| DropReason::RewriteFailed)?;
     tables.count(Counter::ArpAnswered, 1);
     Ok(Decision::Answer)
 }

@@ -109,10 +109,14 @@ fn decide<P: Packet, T: Tables>(
 ) -> Result<Verdict, DropReason> {
     let link = Link::parse(packet).ok_or(DropReason::Truncated)?;
     match link.ethertype {
-        ETHERTYPE_IPV4 => {
-            ipv4(packet, tables, Frame { side, ip: Ipv4::parse(packet, link.len())?, link }, flow, now_ns)
-        }
-        ETHERTYPE_ARP => match arp::answer(packet, tables, side, &link, now_ns) {
+        ETHERTYPE_IPV4 => ipv4(
+            packet,
+            tables,
+            Frame { side, ip: Ipv4::parse(packet, link.header_len())?, link },
+            flow,
+            now_ns,
+        ),
+        ETHERTYPE_ARP => match arp::answer(packet, tables, side, link, now_ns) {
             Decision::Answer => Ok(Verdict::Reply),
             Decision::Drop(reason) => Err(reason),
             Decision::Pass | Decision::Open => Ok(pass(tables)),

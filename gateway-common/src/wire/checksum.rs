@@ -23,6 +23,7 @@ impl Difference {
 
     /// And one word (as it stands in memory) became another.
     #[inline(always)]
+    #[must_use]
     pub const fn word(self, old: u16, new: u16) -> Self {
         Self(self.0 + (!old) as u32 + new as u32)
     }
@@ -30,12 +31,14 @@ impl Difference {
     /// And four bytes (as they stand in memory) became others.
     #[inline(always)]
     #[expect(clippy::cast_possible_truncation, reason = "the halves of a 32-bit word")]
+    #[must_use]
     pub const fn long(self, old: u32, new: u32) -> Self {
         self.word(old as u16, new as u16).word((old >> 16) as u16, (new >> 16) as u16)
     }
 
     /// Both changes.
     #[inline(always)]
+    #[must_use]
     pub const fn and(self, other: Self) -> Self {
         Self(self.0 + other.0)
     }

@@ -30,7 +30,7 @@ pub struct Link {
 impl Link {
     /// Length of the header.
     #[inline(always)]
-    pub const fn len(&self) -> usize {
+    pub const fn header_len(&self) -> usize {
         link_len(self.tag.is_some())
     }
 

@@ -102,7 +102,7 @@ fn header<'a, const N: usize, P: Packet>(packet: &'a P, ip: &Ipv4) -> Result<P::
 #[inline(always)]
 const fn tcp_flags(flags: u8) -> Seen {
     let (fin, syn, rst, ack) = (flags & 1, (flags >> 1) & 1, (flags >> 2) & 1, (flags >> 4) & 1);
-    Seen(syn * Seen::SYN.0 | ack * Seen::ACK.0 | fin * Seen::FIN.0 | rst * Seen::RST.0)
+    Seen((syn * Seen::SYN.0) | (ack * Seen::ACK.0) | (fin * Seen::FIN.0) | (rst * Seen::RST.0))
 }
 
 /// Offset of the checksum field within the transport header.

@@ -4,7 +4,6 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use clap::{Args, Subcommand};
-use nix::net::if_::if_nameindex;
 use serde::Serialize;
 
 use super::Exit;
@@ -58,8 +57,7 @@ impl ConfigOptions {
 
 impl CheckOptions {
     fn execute(&self) -> anyhow::Result<Exit> {
-        let interfaces = if self.no_interfaces { Interfaces::Unchecked } else { interfaces_of_this_host()? };
-        let checked = Config::load(&self.file, &interfaces);
+        let checked = Config::load(&self.file, &self.interfaces()?);
         if self.json {
             let exit = if checked.is_ok() { Exit::Done } else { Exit::Refused };
             print_json(&Verdict::new(&self.file, &checked))?;
@@ -68,12 +66,13 @@ impl CheckOptions {
         print(&format!("{}: valid: {}\n", self.file.display(), Summary::new(&checked?)))?;
         Ok(Exit::Done)
     }
-}
 
-/// The network interfaces that exist here, in this network namespace.
-pub fn interfaces_of_this_host() -> anyhow::Result<Interfaces> {
-    let found = if_nameindex().context("cannot list the network interfaces of this host")?;
-    Ok(Interfaces::present(found.iter().map(|interface| interface.name().to_string_lossy())))
+    fn interfaces(&self) -> anyhow::Result<Interfaces> {
+        if self.no_interfaces {
+            return Ok(Interfaces::Unchecked);
+        }
+        Interfaces::of_this_host().context("cannot list the network interfaces")
+    }
 }
 
 /// What `config check --json` prints.

@@ -65,7 +65,7 @@ fn lookup<K: Pod, V: Pod>(
 ) -> io::Result<Option<u32>> {
     let mut next = 0_u32;
     let mut attr = BatchAttr {
-        in_batch: position.as_ref().map_or(0, |position| address(position)),
+        in_batch: position.as_ref().map_or(0, address),
         out_batch: (&raw mut next) as u64,
         keys: keys.as_mut_ptr() as u64,
         values: values.as_mut_ptr() as u64,

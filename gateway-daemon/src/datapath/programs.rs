@@ -141,26 +141,47 @@ fn attach_one(ebpf: &mut Ebpf, pins: &Pins, target: &Target) -> Result<Attachmen
 /// Attaches one hook; returns whether a pinned link was adopted.
 fn attach_hook(ebpf: &mut Ebpf, pins: &Pins, side: Side, name: &LinkName) -> Result<bool> {
     let path = pins.link(name);
-    let adopted = match path.exists() {
-        true => adopt(ebpf, side, name, PinnedLink::from_pin(&path).context("cannot open the pinned link")?),
-        false => Err(anyhow::anyhow!("not pinned")),
-    };
-    match adopted {
-        Ok(()) => {
-            info!(interface = name.interface, hook = %name.hook, "adopted: program replaced in place");
-            return Ok(true);
+    if path.exists() {
+        match PinnedLink::from_pin(&path).map_err(Into::into).and_then(|link| adopt(ebpf, side, name, link)) {
+            Ok(()) => {
+                info!(interface = name.interface, hook = %name.hook, "adopted: program replaced in place");
+                return Ok(true);
+            }
+            Err(error) => {
+                warn!(interface = name.interface, "the pinned link is of no use ({error:#}), attaching anew");
+                pins.remove_link(name)?;
+            }
         }
-        Err(error) if path.exists() => {
-            warn!(interface = name.interface, "the pinned link is of no use ({error:#}), attaching anew");
-            pins.remove_link(name)?;
-        }
-        Err(_) => {}
     }
+    let bridge = replace_other_xdp_mode(ebpf, pins, side, name)?;
     let link = create(ebpf, side, name)
         .with_context(|| format!("cannot attach {} to {}", name.hook, name.interface))?;
     link.pin(&path).with_context(|| format!("cannot pin the link at {}", path.display()))?;
+    drop(bridge);
     info!(interface = name.interface, hook = %name.hook, side = side.name(), "attached");
     Ok(false)
+}
+
+/// An interface takes one XDP mode at a time, so a link of the other mode has to go first. The TC program that is
+/// returned keeps the interface covered until the new one is in place: nothing passes untranslated.
+fn replace_other_xdp_mode(
+    ebpf: &mut Ebpf,
+    pins: &Pins,
+    side: Side,
+    name: &LinkName,
+) -> Result<Option<FdLink>> {
+    let other = match name.hook {
+        Hook::XdpNative => Hook::XdpGeneric,
+        Hook::XdpGeneric => Hook::XdpNative,
+        Hook::Tc => return Ok(None),
+    };
+    let other = LinkName { hook: other, ..name.clone() };
+    if !pins.link(&other).exists() {
+        return Ok(None);
+    }
+    let bridge = create(ebpf, side, &LinkName { hook: Hook::Tc, ..name.clone() })?;
+    pins.remove_link(&other)?;
+    Ok(Some(bridge))
 }
 
 /// Puts our program into an existing link.

@@ -132,7 +132,7 @@ impl Tables {
     /// The numbers of all tenants that have a label.
     pub fn known_tenants(&self) -> Result<TenantIds> {
         let mut known = TenantIds::new();
-        for entry in self.labels.iter() {
+        for entry in &self.labels {
             let (id, label) = entry.context("cannot read the tenants' labels")?;
             known.insert(label.name().to_owned(), TenantId(u16::try_from(id).unwrap_or(0)));
         }
@@ -361,7 +361,7 @@ where
 
 fn trie_contents<K: Pod + Eq + Hash>(map: &LpmTrie<MapData, K, u32>) -> Result<StdHashMap<Prefix<K>, u32>> {
     let mut contents = StdHashMap::new();
-    for entry in map.iter() {
+    for entry in map {
         let (key, value) = entry?;
         contents.insert(Prefix { bits: key.prefix_len(), key: key.data() }, value);
     }

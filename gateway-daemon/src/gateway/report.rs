@@ -89,15 +89,15 @@ impl Gateway {
 
     fn tenant_status(&self, state: &State) -> Result<Vec<TenantStatus>> {
         let [established, half_open] = state.tables.flow_maps();
-        let (flows, half_open) = (flows::count(established)?, flows::count(half_open)?);
-        let status = |tenant: &config::Tenant| -> Result<TenantStatus> {
+        let (tracked, opening) = (flows::count(established)?, flows::count(half_open)?);
+        let read = |tenant: &config::Tenant| -> Result<TenantStatus> {
             let id = state.tenant_id(tenant.name.as_str());
             let stats = state.tables.tenant_stats(id)?;
             Ok(TenantStatus {
                 name: tenant.name.as_str().to_owned(),
                 nat_ip: tenant.nat_ip.get(),
-                flows: flows.tenants.get(&id).copied().unwrap_or(0),
-                half_open_flows: half_open.tenants.get(&id).copied().unwrap_or(0),
+                flows: tracked.tenants.get(&id).copied().unwrap_or(0),
+                half_open_flows: opening.tenants.get(&id).copied().unwrap_or(0),
                 from_external_packets: stats.from_external_packets,
                 from_external_bytes: stats.from_external_bytes,
                 to_external_packets: stats.to_external_packets,
@@ -106,7 +106,7 @@ impl Gateway {
                 dropped_packets: stats.dropped_packets,
             })
         };
-        self.config.tenants.iter().map(status).collect()
+        self.config.tenants.iter().map(read).collect()
     }
 
     fn read_flows(&self, filter: &FlowFilter) -> Result<FlowList> {
