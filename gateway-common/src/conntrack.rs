@@ -7,7 +7,10 @@
 //! After RFC 5382 (TCP), RFC 4787 (UDP), RFC 5508 (ICMP echo) and RFC 7857 section 2.2: an RST only shortens the
 //! timeout, and later traffic restores it.
 
-use crate::abi::{EntryView, Protocol, Seen, State, Timeouts};
+use crate::{
+    abi::{EntryView, Protocol, Seen, State, Timeouts},
+    tables::FlowTable,
+};
 
 /// What one packet says to the state machine: which bits its direction gets, and whether it is an ICMP echo.
 ///
@@ -81,12 +84,7 @@ pub const fn is_steady(state: State, own: Seen, segment: Segment) -> bool {
 pub const fn step(own: Seen, pair: Seen, sender_is_original: bool, segment: Segment) -> Step {
     let news = segment.seen();
     let before = derive_between(own, pair, sender_is_original);
-    if segment.opens()
-        && news.contains(Seen::SYN)
-        && sender_is_original
-        && matches!(before, State::Closing | State::Reset)
-    {
-        // The tuple is used again (TIME-WAIT, or a client that gave up): RFC 9293 section 3.10.7.4.
+    if sender_is_original && reopens(before, segment) {
         return Step { own: news, pair: Seen::NOTHING, state: State::HalfOpen };
     }
     let (own, pair) = if news.contains(Seen::RST) {
@@ -95,6 +93,13 @@ pub const fn step(own: Seen, pair: Seen, sender_is_original: bool, segment: Segm
         (own.with(news).without(Seen::RST), pair.without(Seen::RST))
     };
     Step { own, pair, state: derive_between(own, pair, sender_is_original) }
+}
+
+/// Does a packet of the original direction start the connection anew? A SYN on a tuple that is closing or was reset
+/// (TIME-WAIT, or a client that gave up): RFC 9293 section 3.10.7.4.
+#[inline(always)]
+pub const fn reopens(state: State, segment: Segment) -> bool {
+    segment.opens() && segment.seen().contains(Seen::SYN) && matches!(state, State::Closing | State::Reset)
 }
 
 const fn derive_between(own: Seen, pair: Seen, own_is_original: bool) -> State {
@@ -116,7 +121,7 @@ pub const fn derive(original: Seen, reply: Seen) -> State {
     }
     match (original.contains(Seen::FIN), reply.contains(Seen::FIN)) {
         (true, true) => State::Closing,
-        (false, false) if !reply.contains(Seen::SYN) => State::HalfOpen,
+        (false, false) if !reply.intersects(Seen::SYN.with(Seen::ACK)) => State::HalfOpen,
         (false, false) if !original.contains(Seen::ACK) => State::Answered,
         (false, false) => State::Established,
         (true, false) | (false, true) => State::HalfClosed,
@@ -129,10 +134,14 @@ pub const fn is_promoted(state: State) -> bool {
     !matches!(state, State::HalfOpen | State::Answered | State::Reset)
 }
 
-/// How long a flow may be idle, by protocol and state.
+/// How long a flow may be idle, by table, protocol and state.
+///
+/// What is in the half-open table lives as long as a half-open flow, whatever was seen since: neither a refused
+/// connection nor one that found the other table full may keep a place there longer.
 #[inline(always)]
-pub const fn lifetime_ns(protocol: Protocol, state: State, timeouts: &Timeouts) -> u64 {
+pub const fn lifetime_ns(table: FlowTable, protocol: Protocol, state: State, timeouts: &Timeouts) -> u64 {
     let seconds = match (protocol, state) {
+        (Protocol::Tcp, _) if matches!(table, FlowTable::HalfOpen) => timeouts.tcp_half_open_secs,
         (Protocol::Tcp, State::HalfOpen | State::Answered) => timeouts.tcp_half_open_secs,
         (Protocol::Tcp, State::Established | State::HalfClosed) => timeouts.tcp_established_secs,
         (Protocol::Tcp, State::Closing | State::Reset) => timeouts.tcp_transitory_secs,
@@ -145,6 +154,7 @@ pub const fn lifetime_ns(protocol: Protocol, state: State, timeouts: &Timeouts) 
 /// Has a flow been idle for longer than its state allows? Both directions keep it alive.
 #[inline(always)]
 pub const fn is_expired(
+    table: FlowTable,
     protocol: Protocol,
     entry: &EntryView,
     pair: Option<&EntryView>,
@@ -155,7 +165,7 @@ pub const fn is_expired(
         Some(pair) if pair.last_seen_ns > entry.last_seen_ns => pair.last_seen_ns,
         _ => entry.last_seen_ns,
     };
-    now_ns.saturating_sub(last_seen_ns) > lifetime_ns(protocol, entry.state, timeouts)
+    now_ns.saturating_sub(last_seen_ns) > lifetime_ns(table, protocol, entry.state, timeouts)
 }
 
 #[cfg(test)]

@@ -49,7 +49,7 @@ drop_reasons! {
     SourceNotAllowed = 9, "source_not_allowed";
     /// The listener's pool has no backend that takes new flows.
     NoBackend = 10, "no_backend";
-    /// A packet to a tenant NAT IP from a source that is not that tenant's.
+    /// A packet to a tenant NAT IP from a source that is not that tenant's, or from an address that is the gateway's own.
     SourceNotTenant = 11, "source_not_tenant";
     /// A tenant called an address, protocol or port that is in none of its peer groups.
     DestinationNotAllowed = 12, "destination_not_allowed";
@@ -85,14 +85,16 @@ drop_reasons! {
     NotConfigured = 27, "not_configured";
     /// This node does not hold the lease that allows it to open flows.
     NoLease = 28, "no_lease";
+    /// Not the gateway's, but the kernel would have forwarded it untranslated from one side to the other.
+    CrossesSides = 29, "crosses_sides";
 }
 
 impl DropReason {
     /// Size of the kernel's counter array: one more than the largest number.
-    pub const COUNT: u32 = 29;
+    pub const COUNT: u32 = 30;
 }
 
-const _: () = assert!(DropReason::ALL.len() == 28);
+const _: () = assert!(DropReason::ALL.len() == 29);
 
 #[cfg(test)]
 mod tests {

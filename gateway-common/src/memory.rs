@@ -109,6 +109,11 @@ impl FlowSlot for MemorySlot {
         Some(self.0.get()).filter(|entry| entry.key == *key).map(|entry| EntryView::from(&entry))
     }
 
+    fn copy_pair_to(&self, key: &FlowKey, pair: &mut FlowKey) -> bool {
+        *pair = self.0.get().pair;
+        self.0.get().key == *key
+    }
+
     fn copy_to(&self, key: &FlowKey, copy: &mut CtEntry) -> bool {
         *copy = self.0.get();
         copy.key == *key
@@ -120,8 +125,11 @@ impl FlowSlot for MemorySlot {
         self.0.set(entry);
     }
 
-    fn set_progress(&self, seen: Seen, state: State) {
+    fn set_progress(&self, key: &FlowKey, seen: Seen, state: State) {
         let mut entry = self.0.get();
+        if entry.key != *key {
+            return;
+        }
         entry.seen = seen;
         entry.set_state(state);
         self.0.set(entry);

@@ -3,7 +3,7 @@
 use crate::{
     abi::{
         Addr, AllowKey, Backend, Counter, CtEntry, DestinationKey, EntryView, Event, FlowKey, Interface,
-        LinkAddresses, Listener, ListenerKey, OwnedAddress, Pool, Protocol, Seen, Settings, State, TenantId,
+        LinkAddresses, Listener, ListenerKey, OwnedAddress, Pool, Seen, Settings, State, TenantId,
     },
     drop_reason::DropReason,
 };
@@ -36,11 +36,11 @@ pub struct RouteQuery {
     pub src: Addr,
     /// Destination address after translation.
     pub dst: Addr,
-    /// Transport protocol, for policy routing.
-    pub protocol: Protocol,
+    /// Number of the IP protocol, for policy routing.
+    pub protocol: u8,
     /// Type of service.
     pub tos: u8,
-    /// Length of the IP packet, for the MTU check.
+    /// Length of the IP packet, for the MTU check; 0 for none where the kernel does not know the packet.
     pub total_len: u16,
     /// Interface that the packet came in by.
     pub ingress_ifindex: u32,
@@ -64,7 +64,10 @@ pub enum Route {
         next_hop: Addr,
     },
     /// The packet is too large for the link.
-    TooLarge,
+    TooLarge {
+        /// Outgoing interface.
+        ifindex: u32,
+    },
     /// No route, or one that refuses.
     None,
     /// Forwarding is switched off on the incoming interface.
@@ -77,6 +80,10 @@ pub trait FlowSlot {
     /// held it.
     fn view(&self, key: &FlowKey) -> Option<EntryView>;
 
+    /// Copies the key of the other direction; false when the element was recycled.
+    #[must_use]
+    fn copy_pair_to(&self, key: &FlowKey, pair: &mut FlowKey) -> bool;
+
     /// Copies the whole entry; false when the element was recycled.
     #[must_use]
     fn copy_to(&self, key: &FlowKey, copy: &mut CtEntry) -> bool;
@@ -84,8 +91,8 @@ pub trait FlowSlot {
     /// Writes the time of the last packet.
     fn set_last_seen(&self, now_ns: u64);
 
-    /// Writes the record of segments and the cached state.
-    fn set_progress(&self, seen: Seen, state: State);
+    /// Writes the record of segments and the cached state, unless the element was recycled for another key.
+    fn set_progress(&self, key: &FlowKey, seen: Seen, state: State);
 }
 
 /// Everything that the engine reads and writes besides the packet.

@@ -13,7 +13,7 @@ use aya_ebpf::{
 };
 use core::ffi::c_void;
 use gateway_common::{
-    abi::{Protocol, Side},
+    abi::Side,
     packet::{Packet, WindowMut as _},
     tables::{Route, RouteQuery},
     wire::{ethernet::Link, ipv4::Ipv4, transport::Transport},
@@ -56,11 +56,11 @@ pub fn bench_forward_tc(ctx: TcContext) -> i32 {
 fn forward<P: Packet, H: Hook>(packet: &mut P, ctx: *mut c_void) -> Option<u32> {
     let link = Link::parse(packet)?;
     let ip = Ipv4::parse(packet, link.header_len()).ok()?;
-    let transport = Transport::parse(packet, &ip, Side::External).ok()?;
+    Transport::parse(packet, &ip, Side::External).ok()?;
     let query = RouteQuery {
         src: ip.src,
         dst: ip.dst,
-        protocol: transport.key.protocol().unwrap_or(Protocol::Udp),
+        protocol: ip.protocol,
         tos: ip.tos,
         total_len: ip.total_len,
         ingress_ifindex: packet.ingress_ifindex(),

@@ -26,7 +26,7 @@ mod maps;
 mod route;
 
 use aya_ebpf::{
-    bindings::{TC_ACT_OK, TC_ACT_SHOT, xdp_action},
+    bindings::{TC_ACT_SHOT, TC_ACT_UNSPEC, xdp_action},
     helpers::generated::{bpf_ktime_get_coarse_ns, bpf_redirect, bpf_redirect_neigh},
     macros::{classifier, xdp},
     programs::{TcContext, XdpContext},
@@ -85,7 +85,8 @@ fn tc_gateway(ctx: &TcContext, side: Side) -> i32 {
     let verdict = forward::process(&mut packet, &tables, side, now_ns());
     log::warn_if_broken(ctx, verdict);
     match verdict {
-        Verdict::Pass => TC_ACT_OK,
+        // "Next": other programs on the interface see the packet too.
+        Verdict::Pass => TC_ACT_UNSPEC,
         Verdict::Reply => redirect(packet.ifindex()) as i32,
         Verdict::Redirect { ifindex } => redirect(ifindex) as i32,
         // SAFETY: a helper call without pointers: null and length 0 mean "ask the routing table".

@@ -101,6 +101,13 @@ impl FlowSlot for Slot {
     }
 
     #[inline(always)]
+    fn copy_pair_to(&self, key: &FlowKey, pair: &mut FlowKey) -> bool {
+        // SAFETY: as in `view`.
+        *pair = unsafe { (&raw const (*self.0).pair).read() };
+        self.is_still(key)
+    }
+
+    #[inline(always)]
     fn copy_to(&self, key: &FlowKey, copy: &mut CtEntry) -> bool {
         // SAFETY: as in `view`.
         *copy = unsafe { self.0.read() };
@@ -114,7 +121,10 @@ impl FlowSlot for Slot {
     }
 
     #[inline(always)]
-    fn set_progress(&self, seen: Seen, state: State) {
+    fn set_progress(&self, key: &FlowKey, seen: Seen, state: State) {
+        if !self.is_still(key) {
+            return;
+        }
         // SAFETY: as in `view`; both fields are single bytes.
         unsafe {
             (*self.0).seen = seen;

@@ -2,7 +2,7 @@
 
 use aya_ebpf::{
     bindings::{
-        BPF_FIB_LKUP_RET_FRAG_NEEDED, BPF_FIB_LKUP_RET_FWD_DISABLED, BPF_FIB_LKUP_RET_NO_NEIGH,
+        __sk_buff, BPF_FIB_LKUP_RET_FRAG_NEEDED, BPF_FIB_LKUP_RET_FWD_DISABLED, BPF_FIB_LKUP_RET_NO_NEIGH,
         BPF_FIB_LKUP_RET_SUCCESS, bpf_fib_lookup as FibParameters,
     },
     helpers::generated::bpf_fib_lookup,
@@ -18,42 +18,44 @@ const FAMILY_IPV4: u8 = 2;
 
 /// How a hook asks the routing table.
 pub trait Hook {
-    /// The length that the kernel shall compare with the MTU; 0 for the packet's own.
-    fn checked_len(query: &RouteQuery) -> u16;
+    /// The length that the kernel shall compare with the MTU; 0 for none.
+    fn checked_len(ctx: *mut c_void, query: &RouteQuery) -> u16;
 
     /// Asks for the way of a packet.
     #[inline(always)]
     fn route(ctx: *mut c_void, query: &RouteQuery) -> Route {
         let mut answer = Answer { ifindex: 0, next_hop: Addr::UNSPECIFIED, link: LinkAddresses::NONE };
-        match lookup(ctx, query, Self::checked_len(query), &mut answer) {
+        match lookup(ctx, query, Self::checked_len(ctx, query), &mut answer) {
             BPF_FIB_LKUP_RET_SUCCESS => Route::Forward { ifindex: answer.ifindex, link: answer.link },
             BPF_FIB_LKUP_RET_NO_NEIGH => {
                 Route::Unresolved { ifindex: answer.ifindex, next_hop: answer.next_hop }
             }
-            BPF_FIB_LKUP_RET_FRAG_NEEDED => Route::TooLarge,
+            BPF_FIB_LKUP_RET_FRAG_NEEDED => Route::TooLarge { ifindex: answer.ifindex },
             BPF_FIB_LKUP_RET_FWD_DISABLED => Route::Disabled,
             _ => Route::None,
         }
     }
 }
 
-/// XDP: the kernel does not know the packet's length.
+/// XDP: one packet is one frame.
 pub struct Xdp;
 
 impl Hook for Xdp {
     #[inline(always)]
-    fn checked_len(query: &RouteQuery) -> u16 {
+    fn checked_len(_ctx: *mut c_void, query: &RouteQuery) -> u16 {
         query.total_len
     }
 }
 
-/// TC: the kernel takes the packet's own length, with GSO taken into account.
+/// TC: a GSO packet is many frames, each of which was cut to the sender's MTU; its own length says nothing.
 pub struct Tc;
 
 impl Hook for Tc {
     #[inline(always)]
-    fn checked_len(_query: &RouteQuery) -> u16 {
-        0
+    fn checked_len(ctx: *mut c_void, query: &RouteQuery) -> u16 {
+        // SAFETY: the context of this run, a field that the verifier checks.
+        let gso_size = unsafe { (*ctx.cast::<__sk_buff>()).gso_size };
+        if gso_size == 0 { query.total_len } else { 0 }
     }
 }
 
@@ -71,7 +73,7 @@ fn lookup(ctx: *mut c_void, query: &RouteQuery, total_len: u16, answer: &mut Ans
     // SAFETY: all fields are integers, for which zero is valid.
     let mut fib: FibParameters = unsafe { core::mem::zeroed() };
     fib.family = FAMILY_IPV4;
-    fib.l4_protocol = query.protocol as u8;
+    fib.l4_protocol = query.protocol;
     fib.__bindgen_anon_1.tot_len = total_len;
     fib.ifindex = query.ingress_ifindex;
     fib.__bindgen_anon_2.tos = query.tos;

@@ -2,6 +2,7 @@ use super::{Segment, derive, is_expired, is_promoted, is_steady, lifetime_ns, st
 use crate::abi::{
     Addr, CtEntry, EntryFlags, EntryView, FlowKey, Port, Protocol, Seen, Side, State, TenantId, Timeouts,
 };
+use crate::tables::FlowTable;
 use proptest::prelude::*;
 
 const SYN: Segment = Segment::tcp(Seen::SYN);
@@ -141,21 +142,22 @@ fn entry(protocol: Protocol, state: State, last_seen_ns: u64) -> EntryView {
 #[test]
 fn either_direction_keeps_a_flow_alive() {
     let timeouts = Timeouts::DEFAULT;
-    let lifetime = lifetime_ns(Protocol::Tcp, State::Established, &timeouts);
+    let lifetime = lifetime_ns(FlowTable::Established, Protocol::Tcp, State::Established, &timeouts);
     let old = entry(Protocol::Tcp, State::Established, 0);
     let fresh = entry(Protocol::Tcp, State::Established, lifetime);
-    assert!(!is_expired(Protocol::Tcp, &old, None, &timeouts, lifetime));
-    assert!(is_expired(Protocol::Tcp, &old, None, &timeouts, lifetime + 1));
-    assert!(!is_expired(Protocol::Tcp, &old, Some(&fresh), &timeouts, lifetime + 1));
-    assert!(!is_expired(Protocol::Tcp, &fresh, Some(&old), &timeouts, lifetime + 1));
+    assert!(!is_expired(FlowTable::Established, Protocol::Tcp, &old, None, &timeouts, lifetime));
+    assert!(is_expired(FlowTable::Established, Protocol::Tcp, &old, None, &timeouts, lifetime + 1));
+    assert!(!is_expired(FlowTable::Established, Protocol::Tcp, &old, Some(&fresh), &timeouts, lifetime + 1));
+    assert!(!is_expired(FlowTable::Established, Protocol::Tcp, &fresh, Some(&old), &timeouts, lifetime + 1));
     // A clock that seems to run backwards (another CPU's) expires nothing.
-    assert!(!is_expired(Protocol::Tcp, &fresh, None, &timeouts, 0));
+    assert!(!is_expired(FlowTable::Established, Protocol::Tcp, &fresh, None, &timeouts, 0));
 }
 
 #[test]
 fn lifetimes_meet_the_rfcs() {
     let timeouts = Timeouts::DEFAULT;
-    let secs = |protocol, state| lifetime_ns(protocol, state, &timeouts) / 1_000_000_000;
+    let secs =
+        |protocol, state| lifetime_ns(FlowTable::Established, protocol, state, &timeouts) / 1_000_000_000;
     assert!(secs(Protocol::Tcp, State::Established) >= 7_440, "RFC 5382 REQ-5");
     assert!(secs(Protocol::Tcp, State::HalfClosed) >= 7_440, "RFC 5382 REQ-5");
     assert!(secs(Protocol::Tcp, State::Closing) >= 240, "RFC 5382 REQ-5");

@@ -21,6 +21,9 @@ pub fn decide<T: Tables>(tables: &T, transport: &Transport, flow: &mut Flow) -> 
 fn try_decide<T: Tables>(tables: &T, transport: &Transport, flow: &mut Flow) -> Result<Decision, DropReason> {
     let key = &transport.key;
     flow.tenant = tables.tenant_of(key.src).unwrap_or(TenantId::NONE);
+    if is_ours(tables, key.src) {
+        return Err(DropReason::SourceNotTenant);
+    }
     let is_tenant = flow.tenant != TenantId::NONE;
     let Some(address) = tables.address(key.dst) else {
         if !is_tenant || key.dst.is_multicast_or_broadcast() {
@@ -35,6 +38,15 @@ fn try_decide<T: Tables>(tables: &T, transport: &Transport, flow: &mut Flow) -> 
             to_nat_ip(tables, transport, flow)
         }
         Some(AddressKind::TenantNatIp) => Err(DropReason::SourceNotTenant),
+    }
+}
+
+/// Is this one of the gateway's own addresses? Nobody else may send from it: the answers would go nowhere.
+#[inline(always)]
+fn is_ours<T: Tables>(tables: &T, source: Addr) -> bool {
+    match tables.address(source) {
+        Some(address) => !matches!(address.kind(), Some(AddressKind::Host)),
+        None => false,
     }
 }
 

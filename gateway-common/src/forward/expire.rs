@@ -1,5 +1,5 @@
 //! Expiry of idle flows. The daemon finds candidates by scanning; this decides, in the kernel, at the moment of
-//! deletion, so a flow that has just revived is never deleted.
+//! deletion: between its look at the flow and the deletion lie nanoseconds, not the time of a scan.
 
 use super::known;
 use crate::{
@@ -35,7 +35,7 @@ pub fn expire<T: Tables>(tables: &T, table: FlowTable, key: &FlowKey, now_ns: u6
     };
     let entry = hit.entry;
     let pair = known::find_in(tables, table, &entry.pair).map(|hit| hit.entry);
-    let expired = conntrack::is_expired(protocol, &entry, pair.as_ref(), &settings.timeouts, now_ns);
+    let expired = conntrack::is_expired(table, protocol, &entry, pair.as_ref(), &settings.timeouts, now_ns);
     if entry.owner != settings.node || !expired {
         return Expiry::Kept;
     }

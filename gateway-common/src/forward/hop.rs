@@ -8,6 +8,7 @@ use crate::{
     rewrite::{self, LinkHeader, Translation},
     tables::{Route, RouteQuery, Tables},
     verdict::Verdict,
+    wire::ipv4::Ipv4,
 };
 
 /// The way out: a verdict, and the link header unless the kernel will write it.
@@ -31,13 +32,10 @@ pub fn find<P: Packet, T: Tables>(
     if frame.ip.ttl <= 1 {
         return Err(DropReason::TtlExceeded);
     }
-    let Some(protocol) = pair.protocol() else {
-        return Err(DropReason::NotConfigured);
-    };
     let query = RouteQuery {
         src: pair.dst,
         dst: pair.src,
-        protocol,
+        protocol: frame.ip.protocol,
         tos: frame.ip.tos,
         total_len: frame.ip.total_len,
         ingress_ifindex: packet.ingress_ifindex(),
@@ -57,9 +55,37 @@ pub fn find<P: Packet, T: Tables>(
             report_unresolved(tables, ifindex, next_hop);
             Err(DropReason::NoNeighbour)
         }
-        Route::TooLarge => Err(DropReason::MtuExceeded),
+        Route::TooLarge { .. } => Err(DropReason::MtuExceeded),
         Route::None => Err(DropReason::NoRoute),
         Route::Disabled => Err(DropReason::ForwardingDisabled),
+    }
+}
+
+/// Would the kernel forward this packet, which is not the gateway's, to an interface of the other side?
+///
+/// The gateway needs forwarding switched on, so what it left to the kernel could reach NPCI with any source, or a
+/// tenant around the VIPs.
+#[inline(never)]
+pub fn would_cross<T: Tables>(tables: &T, side: Side, ip: &Ipv4, ingress_ifindex: u32) -> bool {
+    if ip.dst.is_multicast_or_broadcast() || tables.address(ip.dst).is_some() {
+        return false;
+    }
+    let query = RouteQuery {
+        src: ip.src,
+        dst: ip.dst,
+        protocol: ip.protocol,
+        tos: ip.tos,
+        total_len: 0,
+        ingress_ifindex,
+    };
+    match tables.route(&query) {
+        Route::Forward { ifindex, .. } | Route::Unresolved { ifindex, .. } | Route::TooLarge { ifindex } => {
+            match tables.interface(ifindex) {
+                Some(interface) => interface.side() as u8 != side as u8,
+                None => false,
+            }
+        }
+        Route::None | Route::Disabled => false,
     }
 }
 

@@ -1,8 +1,10 @@
 //! Packets of flows that are already tracked.
 
+use bytemuck::Zeroable as _;
+
 use crate::{
     abi::{Counter, CtEntry, EntryFlags, EntryView, FlowKey},
-    conntrack,
+    conntrack::{self, Segment},
     drop_reason::DropReason,
     limits::LAST_SEEN_GRANULARITY_NS,
     tables::{FlowSlot, FlowTable, Insertion, Tables},
@@ -17,13 +19,50 @@ pub struct Hit<S> {
     pub entry: EntryView,
 }
 
+impl<S> Hit<S> {
+    /// Does this packet start the connection anew? Then policy is asked as for any new flow.
+    #[inline(always)]
+    pub const fn reopens(&self, segment: Segment) -> bool {
+        self.entry.flags.contains(EntryFlags::ORIGINAL) && conntrack::reopens(self.entry.state, segment)
+    }
+}
+
 /// Looks a key up, among established flows first.
+///
+/// A flow that is promoted meanwhile is missed in both tables by turns, so the first is asked once more. Only packets
+/// of no known flow pay for that.
 #[inline(always)]
 pub fn find<T: Tables>(tables: &T, key: &FlowKey) -> Option<Hit<T::Slot>> {
     match find_in(tables, FlowTable::Established, key) {
-        None => find_in(tables, FlowTable::HalfOpen, key),
+        None => match find_in(tables, FlowTable::HalfOpen, key) {
+            None => find_in(tables, FlowTable::Established, key),
+            hit => hit,
+        },
         hit => hit,
     }
+}
+
+/// Finds the key of the other direction of a known flow; false when the flow is not known.
+#[inline(never)]
+pub fn find_pair<T: Tables>(tables: &T, key: &FlowKey, pair: &mut FlowKey) -> bool {
+    find_pair_in(tables, FlowTable::Established, key, pair)
+        || find_pair_in(tables, FlowTable::HalfOpen, key, pair)
+        || find_pair_in(tables, FlowTable::Established, key, pair)
+}
+
+#[inline(always)]
+fn find_pair_in<T: Tables>(tables: &T, table: FlowTable, key: &FlowKey, pair: &mut FlowKey) -> bool {
+    match tables.flow(table, key) {
+        Some(slot) => slot.copy_pair_to(key, pair),
+        None => false,
+    }
+}
+
+/// Deletes a flow whose tuple is used again for another target.
+#[inline(always)]
+pub fn forget<T: Tables>(tables: &T, table: FlowTable, key: &FlowKey, pair: &FlowKey) {
+    tables.remove(table, key);
+    tables.remove(table, pair);
 }
 
 /// Looks a key up in one table.
@@ -49,7 +88,11 @@ pub fn advance<T: Tables>(
     let steady = matches!(hit.table, FlowTable::Established)
         && conntrack::is_steady(entry.state, entry.seen, transport.segment);
     if !steady {
-        progress(tables, hit.table, transport, now_ns)?;
+        match progress(tables, hit.table, transport) {
+            Progress::Noted => {}
+            Progress::Established => promote(tables, &transport.key, now_ns)?,
+            Progress::Gone => return Err(DropReason::NoFlow),
+        }
     }
     if now_ns.saturating_sub(entry.last_seen_ns) >= LAST_SEEN_GRANULARITY_NS {
         hit.slot.set_last_seen(now_ns);
@@ -57,76 +100,119 @@ pub fn advance<T: Tables>(
     Ok(())
 }
 
-/// Runs the state machine and writes both records; promotes the flow when it has become established.
+/// What noting a packet led to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Progress {
+    /// Nothing more to do.
+    Noted,
+    /// The flow has become established and is still in the half-open table.
+    Established,
+    /// The flow is not there any more.
+    Gone,
+}
+
+/// Runs the state machine and writes both records.
 #[inline(never)]
-fn progress<T: Tables>(
-    tables: &T,
-    table: FlowTable,
-    transport: &Transport,
-    now_ns: u64,
-) -> Result<(), DropReason> {
+fn progress<T: Tables>(tables: &T, table: FlowTable, transport: &Transport) -> Progress {
     let Some(own) = find_in(tables, table, &transport.key) else {
-        return promoted_meanwhile(tables, table, &transport.key);
+        return moved(tables, &transport.key);
     };
     let pair_key = own.entry.pair;
     let Some(pair) = find_in(tables, table, &pair_key) else {
-        return promoted_meanwhile(tables, table, &pair_key);
+        return moved(tables, &pair_key);
     };
-    let step = conntrack::step(
-        own.entry.seen,
-        pair.entry.seen,
-        own.entry.flags.contains(EntryFlags::ORIGINAL),
-        transport.segment,
-    );
-    own.slot.set_progress(step.own, step.state);
-    pair.slot.set_progress(step.pair, step.state);
-    if matches!(table, FlowTable::Established) || !conntrack::is_promoted(step.state) {
-        return Ok(());
+    let is_original = own.entry.flags.contains(EntryFlags::ORIGINAL);
+    let step = conntrack::step(own.entry.seen, pair.entry.seen, is_original, transport.segment);
+    own.slot.set_progress(&transport.key, step.own, step.state);
+    pair.slot.set_progress(&pair_key, step.pair, step.state);
+    if matches!(table, FlowTable::HalfOpen) && conntrack::is_promoted(step.state) {
+        return Progress::Established;
     }
-    own.slot.set_last_seen(now_ns);
-    promote(tables, &transport.key, &pair_key)
+    Progress::Noted
 }
 
-/// An entry left the half-open table: fine when another CPU has just promoted the flow.
+/// An entry is not where it was: fine when another CPU is promoting the flow.
 #[inline(always)]
-fn promoted_meanwhile<T: Tables>(tables: &T, table: FlowTable, key: &FlowKey) -> Result<(), DropReason> {
-    match table {
-        FlowTable::HalfOpen if tables.flow(FlowTable::Established, key).is_some() => Ok(()),
-        FlowTable::HalfOpen | FlowTable::Established => Err(DropReason::NoFlow),
-    }
+fn moved<T: Tables>(tables: &T, key: &FlowKey) -> Progress {
+    if find_pair(tables, key, &mut FlowKey::zeroed()) { Progress::Noted } else { Progress::Gone }
 }
 
 /// Moves a flow from the half-open to the established table.
 ///
-/// It is in at least one of them at every moment: inserted there before it is removed here. Whoever opens flows
-/// relies on that order (`open::claim`). When the table is full both entries stay where they were.
-#[inline(always)]
-fn promote<T: Tables>(tables: &T, own: &FlowKey, pair: &FlowKey) -> Result<(), DropReason> {
-    let first = copy_to_established(tables, pair);
-    if matches!(first, Insertion::Full) {
-        return Err(DropReason::FlowTableFull);
+/// The original's key decides who does it: the one CPU that enters that key also enters the reply's and clears the
+/// half-open table. The flow is in at least one table at every moment, since it is entered there before it is removed
+/// here; whoever opens flows relies on that order (`open::claim`). When the table is full everything stays as it was.
+#[inline(never)]
+fn promote<T: Tables>(tables: &T, key: &FlowKey, now_ns: u64) -> Result<(), DropReason> {
+    let mut entry = CtEntry::zeroed();
+    if !copy_half_open(tables, key, &mut entry) {
+        return still_known(tables, key);
     }
-    let second = copy_to_established(tables, own);
-    if matches!(second, Insertion::Full) {
-        if matches!(first, Insertion::Inserted) {
-            tables.remove(FlowTable::Established, pair);
+    if !entry.flags.contains(EntryFlags::ORIGINAL) {
+        let original = entry.pair;
+        if !copy_half_open(tables, &original, &mut entry) {
+            return still_known(tables, key);
         }
-        return Err(DropReason::FlowTableFull);
     }
-    tables.remove(FlowTable::HalfOpen, own);
-    tables.remove(FlowTable::HalfOpen, pair);
-    if matches!(second, Insertion::Inserted) {
-        tables.count(Counter::FlowsEstablished, 1);
+    let (original, reply) = (entry.key, entry.pair);
+    entry.last_seen_ns = now_ns;
+    match tables.insert(FlowTable::Established, &entry) {
+        Insertion::Inserted => {}
+        Insertion::Exists => return Ok(()),
+        Insertion::Full => return Err(DropReason::FlowTableFull),
     }
+    let entered = copy_half_open(tables, &reply, &mut entry) && entry.pair == original;
+    let refused = match entered {
+        true => enter_reply(tables, &entry),
+        false => Some(DropReason::NoFlow),
+    };
+    if let Some(reason) = refused {
+        tables.remove(FlowTable::Established, &original);
+        return Err(reason);
+    }
+    forget(tables, FlowTable::HalfOpen, &original, &reply);
+    tables.count(Counter::FlowsEstablished, 1);
     Ok(())
 }
 
-/// "Exists" means that another CPU was faster: the entry is gone from here, or still here and also there.
-#[inline(never)]
-fn copy_to_established<T: Tables>(tables: &T, key: &FlowKey) -> Insertion {
-    let mut entry: CtEntry = bytemuck::Zeroable::zeroed();
+/// Enters the reply's entry of a flow that is being promoted; tells why that failed.
+#[inline(always)]
+fn enter_reply<T: Tables>(tables: &T, reply: &CtEntry) -> Option<DropReason> {
+    match tables.insert(FlowTable::Established, reply) {
+        Insertion::Inserted => {}
+        Insertion::Exists => return Some(DropReason::TupleInUse),
+        Insertion::Full => return Some(DropReason::FlowTableFull),
+    }
+    // If the flow expired after it was copied, its port may be another's by now: the entry made from the copy is
+    // undone. From here on nobody can take the port, since whoever tries looks into the established table.
+    if is_half_open(tables, &reply.key, &reply.pair) {
+        return None;
+    }
+    tables.remove(FlowTable::Established, &reply.key);
+    Some(DropReason::NoFlow)
+}
+
+#[inline(always)]
+fn copy_half_open<T: Tables>(tables: &T, key: &FlowKey, copy: &mut CtEntry) -> bool {
     match tables.flow(FlowTable::HalfOpen, key) {
-        Some(slot) if slot.copy_to(key, &mut entry) => tables.insert(FlowTable::Established, &entry),
-        _ => Insertion::Exists,
+        Some(slot) => slot.copy_to(key, copy),
+        None => false,
+    }
+}
+
+#[inline(always)]
+fn is_half_open<T: Tables>(tables: &T, key: &FlowKey, pair: &FlowKey) -> bool {
+    match find_in(tables, FlowTable::HalfOpen, key) {
+        Some(hit) => hit.entry.pair == *pair,
+        None => false,
+    }
+}
+
+/// The flow left the half-open table meanwhile: another CPU has promoted it, or it has expired.
+#[inline(always)]
+fn still_known<T: Tables>(tables: &T, key: &FlowKey) -> Result<(), DropReason> {
+    match tables.flow(FlowTable::Established, key) {
+        Some(_) => Ok(()),
+        None => Err(DropReason::NoFlow),
     }
 }

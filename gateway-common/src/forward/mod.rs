@@ -56,6 +56,12 @@ impl Flow {
         let pair = FlowKey::v4(side.opposite(), Protocol::Tcp, nowhere, nowhere);
         Self { tenant: TenantId::NONE, direction: EntryFlags(0), chooses_port: false, pair }
     }
+
+    /// Does an existing flow with this reply key lead where this one should? The port between does not matter.
+    #[inline(always)]
+    fn is_served_by(&self, pair: &FlowKey) -> bool {
+        self.pair.src == pair.src && self.pair.src_port == pair.src_port && self.pair.dst == pair.dst
+    }
 }
 
 /// What becomes of a packet of no tracked flow. One byte: functions that are not inlined in the kernel must return what
@@ -136,14 +142,19 @@ fn ipv4<P: Packet, T: Tables>(
     let transport = match Transport::parse(packet, &frame.ip, frame.side) {
         Ok(transport) => transport,
         Err(reason) => {
-            return if is_ours(tables, frame.side, &frame.ip, flow) { Err(reason) } else { Ok(pass(tables)) };
+            if is_ours(tables, frame.side, &frame.ip, flow) {
+                return Err(reason);
+            }
+            return pass_ipv4(packet, tables, &frame);
         }
     };
     let hit = known::find(tables, &transport.key);
     match &hit {
-        Some(hit) => (flow.tenant, flow.pair) = (hit.entry.tenant, hit.entry.pair),
-        None => match decide_first(tables, frame.side, &transport, flow) {
-            Decision::Pass => return Ok(pass(tables)),
+        Some(hit) if !hit.reopens(transport.segment) => {
+            (flow.tenant, flow.pair) = (hit.entry.tenant, hit.entry.pair)
+        }
+        _ => match decide_first(tables, frame.side, &transport, flow) {
+            Decision::Pass => return pass_ipv4(packet, tables, &frame),
             Decision::Answer => return answer_echo(packet, tables, &frame.ip).map(|()| Verdict::Reply),
             Decision::Drop(reason) => return Err(reason),
             Decision::Open => {}
@@ -152,8 +163,17 @@ fn ipv4<P: Packet, T: Tables>(
     // The route does not depend on the port of a new flow, which is chosen last: a refused packet leaves no entry.
     let hop = hop::find(packet, tables, &frame, &flow.pair)?;
     match &hit {
-        Some(hit) => known::advance(tables, hit, &transport, now_ns)?,
-        None => open::enter(tables, flow, &transport, now_ns)?,
+        Some(hit) if flow.is_served_by(&hit.entry.pair) => {
+            flow.pair = hit.entry.pair;
+            known::advance(tables, hit, &transport, now_ns)?;
+        }
+        _ => {
+            // The tuple is used again, and policy now sends it elsewhere than the connection that ended.
+            if let Some(hit) = &hit {
+                known::forget(tables, hit.table, &transport.key, &hit.entry.pair);
+            }
+            open::enter(tables, flow, &transport, now_ns)?;
+        }
     }
     hop::send(packet, tables, &frame, &transport.key, flow, &hop)
 }
@@ -174,11 +194,23 @@ fn pass<T: Tables>(tables: &T) -> Verdict {
     Verdict::Pass
 }
 
+/// The packet is not the gateway's, and may go where the kernel sends it unless that is across.
+#[inline(always)]
+fn pass_ipv4<P: Packet, T: Tables>(packet: &P, tables: &T, frame: &Frame) -> Result<Verdict, DropReason> {
+    if hop::would_cross(tables, frame.side, &frame.ip, packet.ingress_ifindex()) {
+        return Err(DropReason::CrossesSides);
+    }
+    Ok(pass(tables))
+}
+
 /// Is a packet that cannot be handled the gateway's, so that it must be dropped rather than left to the kernel?
 #[inline(never)]
 fn is_ours<T: Tables>(tables: &T, side: Side, ip: &Ipv4, flow: &mut Flow) -> bool {
     if let Some(address) = tables.address(ip.dst) {
-        flow.tenant = address.tenant;
+        flow.tenant = match side {
+            Side::External => address.tenant,
+            Side::Internal => tables.tenant_of(ip.src).unwrap_or(TenantId::NONE),
+        };
         return !matches!(address.kind(), Some(AddressKind::Host));
     }
     let tenant = match side {

@@ -86,7 +86,13 @@ pub fn enter<T: Tables>(
     entry.epoch = settings.epoch;
     entry.generation = settings.generation;
     entry.owner = settings.node;
-    claim_reply(tables, settings, flow.chooses_port, &mut entry)?;
+    match claim_reply(tables, settings, flow.chooses_port, &mut entry)? {
+        Claim::Ours => {}
+        Claim::SameFlow => {
+            tables.count(Counter::RacesAdopted, 1);
+            return Ok(());
+        }
+    }
     (flow.pair, entry.pair) = (entry.key, entry.key);
     entry.key = transport.key;
     entry.seen = transport.segment.seen();
@@ -108,6 +114,15 @@ pub fn enter<T: Tables>(
     }
 }
 
+/// The outcome of entering a reply's key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Claim {
+    /// It is ours.
+    Ours,
+    /// With a preserved source: another CPU has entered it for this very flow.
+    SameFlow,
+}
+
 /// Enters the reply's key under a free port: the client's own if this node owns it, else one of a walk over all owned
 /// ports from a hashed start. On success `entry.key` is what was entered.
 #[inline(always)]
@@ -116,11 +131,11 @@ fn claim_reply<T: Tables>(
     settings: &Settings,
     chooses_port: bool,
     entry: &mut CtEntry,
-) -> Result<(), DropReason> {
+) -> Result<Claim, DropReason> {
     if !chooses_port {
         return match claim(tables, entry) {
-            Insertion::Inserted => Ok(()),
-            Insertion::Exists => Err(DropReason::TupleInUse),
+            Insertion::Inserted => Ok(Claim::Ours),
+            Insertion::Exists => same_flow(tables, entry),
             Insertion::Full => Err(DropReason::HalfOpenTableFull),
         };
     }
@@ -134,7 +149,7 @@ fn claim_reply<T: Tables>(
             settings.slices.candidate(start, attempt).ok_or(DropReason::PortsExhausted)?
         };
         match claim(tables, entry) {
-            Insertion::Inserted => return Ok(()),
+            Insertion::Inserted => return Ok(Claim::Ours),
             Insertion::Exists => tables.count(Counter::PortRetries, 1),
             Insertion::Full => return Err(DropReason::HalfOpenTableFull),
         }
@@ -154,13 +169,22 @@ fn claim<T: Tables>(tables: &T, entry: &CtEntry) -> Insertion {
     }
 }
 
+/// The reply's key is in use: by another CPU that opens this very flow, or by another flow?
+#[inline(always)]
+fn same_flow<T: Tables>(tables: &T, reply: &CtEntry) -> Result<Claim, DropReason> {
+    let mut original = reply.key;
+    if known::find_pair(tables, &reply.key, &mut original) && original == reply.pair {
+        return Ok(Claim::SameFlow);
+    }
+    Err(DropReason::TupleInUse)
+}
+
 /// Another CPU has opened this flow: its reply key is the one that counts.
-#[inline(never)]
+#[inline(always)]
 fn adopt<T: Tables>(tables: &T, original: &FlowKey, flow: &mut Flow) -> Result<(), DropReason> {
+    if !known::find_pair(tables, original, &mut flow.pair) {
+        return Err(DropReason::NoFlow);
+    }
     tables.count(Counter::RacesAdopted, 1);
-    flow.pair = match known::find_in(tables, FlowTable::Established, original) {
-        Some(winner) => winner.entry.pair,
-        None => known::find_in(tables, FlowTable::HalfOpen, original).ok_or(DropReason::NoFlow)?.entry.pair,
-    };
     Ok(())
 }

@@ -1,1 +1,19 @@
-//! t
+//! The packet engine on tables and packets in memory: frames in; verdict, bytes, entries and counters out.
+//!
+//! | module | promises |
+//! |---|---|
+//! | [`refusals`] | every drop reason can be met, is counted once for its tenant, and leaves packet and tables alone |
+//! | [`untouched`] | whatever fails, a packet that is passed or dropped has not been changed |
+//! | [`isolation`] | no tenant meets another; NPCI sees two addresses; a round trip restores everything |
+//! | [`races`] | invariants of the flow tables under every interleaving of two CPUs, on [`machine`] |
+//! | [`expiry`] | what is idle goes, both entries or none |
+//! | [`world`], [`frame`] | a gateway with three tenants; the frames that its neighbours send |
+
+mod expiry;
+mod frame;
+mod isolation;
+mod machine;
+mod races;
+mod refusals;
+mod untouched;
+mod world;

@@ -162,27 +162,24 @@ fn addresses(config: &Config, host: &Host, tenants: &TenantIds) -> Vec<(Addr, Ow
     addresses.into_iter().collect()
 }
 
-/// The configured interfaces and the VLAN devices on them.
+/// The configured interfaces and the VLAN devices on them. A frame for a VLAN device is transmitted on the device below,
+/// with the tag.
 fn interfaces(config: &Config, host: &Host) -> Result<Vec<(u32, Interface)>, DesiredError> {
     let mut interfaces = BTreeMap::new();
     for configured in config.interfaces.iter() {
         let name = configured.name.as_str();
         let link = host.link(name).ok_or_else(|| DesiredError::NoInterface(name.to_owned()))?;
         let side = side_of(configured.side);
-        let at =
-            |link: &HostLink, vlan_id| (link.index, Interface::new(side, parent(link), vlan_id, link.mac));
-        let parent_of_vlans = link.index;
-        interfaces.insert(link.index, at(link, 0).1);
-        for (vlan, id) in host.vlans_on(parent_of_vlans) {
-            interfaces.entry(vlan.index).or_insert(at(vlan, id).1);
+        let entry = |link: &HostLink| {
+            let (transmit, vlan_id) = link.vlan.unwrap_or((link.index, 0));
+            Interface::new(side, transmit, vlan_id, link.mac)
+        };
+        interfaces.insert(link.index, entry(link));
+        for (vlan, _) in host.vlans_on(link.index) {
+            interfaces.entry(vlan.index).or_insert(entry(vlan));
         }
     }
     Ok(interfaces.into_iter().collect())
-}
-
-/// Where a frame with its tag is transmitted.
-fn parent(link: &HostLink) -> u32 {
-    link.vlan.map_or(link.index, |(parent, _)| parent)
 }
 
 fn side_of(side: config::Side) -> Side {

@@ -34,7 +34,7 @@ pub fn run(ebpf: &Ebpf, tables: &Tables) -> Result<Expired> {
 fn expire(ebpf: &Ebpf, tables: &Tables, map: &MapData, table: FlowTable) -> Result<u64> {
     let program: &Xdp = ebpf.program(names::EXPIRE).context("no expiry program")?.try_into()?;
     let candidates =
-        flows::idle(map, &tables.settings()?.timeouts, monotonic_ns()).context("cannot scan flows")?;
+        flows::idle(map, table, &tables.settings()?.timeouts, monotonic_ns()).context("cannot scan flows")?;
     let mut expired = 0;
     for keys in candidates.chunks(EXPIRE_BATCH) {
         let packet = request(table, keys);

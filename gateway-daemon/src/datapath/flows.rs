@@ -6,6 +6,7 @@ use aya::maps::MapData;
 use gateway_common::{
     abi::{CtEntry, EntryFlags, FlowKey, TenantId, Timeouts},
     conntrack::lifetime_ns,
+    tables::FlowTable,
 };
 
 use super::batch;
@@ -49,11 +50,11 @@ pub fn list(map: &MapData, mut wanted: impl FnMut(&CtEntry) -> bool) -> io::Resu
 
 /// Candidates for expiry: keys of entries that look idle for too long by their own time. Whether their other direction
 /// keeps them alive is for the kernel to see.
-pub fn idle(map: &MapData, timeouts: &Timeouts, now_ns: u64) -> io::Result<Vec<FlowKey>> {
+pub fn idle(map: &MapData, table: FlowTable, timeouts: &Timeouts, now_ns: u64) -> io::Result<Vec<FlowKey>> {
     let mut keys = Vec::new();
     batch::for_each::<FlowKey, CtEntry>(map, |key, entry| {
         let Some(protocol) = key.protocol() else { return };
-        if now_ns.saturating_sub(entry.last_seen_ns) > lifetime_ns(protocol, entry.state(), timeouts) {
+        if now_ns.saturating_sub(entry.last_seen_ns) > lifetime_ns(table, protocol, entry.state(), timeouts) {
             keys.push(*key);
         }
     })?;

@@ -2,6 +2,7 @@
 
 use std::{
     collections::HashMap,
+    net::Ipv4Addr,
     time::{SystemTime, UNIX_EPOCH},
 };
 
@@ -10,6 +11,7 @@ use gateway_common::{
     abi::{CtEntry, EntryFlags, Protocol, TenantId},
     conntrack::lifetime_ns,
     limits::ABI_VERSION,
+    tables::FlowTable,
 };
 
 use super::{Gateway, State, veth_warning};
@@ -21,8 +23,12 @@ use crate::{
             InterfaceStatus, NodeStatus, Status, TableStatus, TenantDrops, TenantStatus, Vips, XdpMode,
         },
     },
-    config,
-    datapath::{flows, hook, host, monotonic_ns},
+    config::{self, Config},
+    datapath::{
+        flows, hook,
+        host::{self, Host},
+        monotonic_ns,
+    },
 };
 
 /// Share of a table that is worth a warning, in percent (RFC 6888 leaves the number to us; 85 leaves time to act).
@@ -58,7 +64,7 @@ impl Gateway {
         let interfaces: Vec<_> =
             self.config.interfaces.iter().map(|interface| state.interface(interface)).collect();
         let tables = state.table_status()?;
-        let warnings = state.all_warnings(&interfaces, &tables);
+        let warnings = state.all_warnings(&self.config, &interfaces, &tables);
         let counters = state.tables.counters()?;
         let gateway = &self.config.gateway;
         Ok(Status {
@@ -116,7 +122,9 @@ impl Gateway {
         let timeouts = state.tables.settings()?.timeouts;
         let now_ns = monotonic_ns();
         let (mut total, limit, mut found) = (0, filter.limit.get(), Vec::new());
-        for map in state.tables.flow_maps() {
+        for (table, map) in
+            [FlowTable::Established, FlowTable::HalfOpen].into_iter().zip(state.tables.flow_maps())
+        {
             let wanted = |entry: &CtEntry| {
                 let Some(protocol) = entry.protocol() else { return false };
                 let matches = filter.matches(name_of(&names, entry), protocol.into(), entry.state().into());
@@ -128,7 +136,7 @@ impl Gateway {
                 let answered_ns = replies.get(&entry.pair).copied().unwrap_or(0);
                 let last_seen_ns = entry.last_seen_ns.max(answered_ns);
                 let protocol = entry.protocol()?;
-                let lifetime = lifetime_ns(protocol, entry.state(), &timeouts);
+                let lifetime = lifetime_ns(table, protocol, entry.state(), &timeouts);
                 Some(flow(&entry, protocol, name_of(&names, &entry), [now_ns, last_seen_ns, lifetime]))
             }));
         }
@@ -198,6 +206,13 @@ fn flow(
     }
 }
 
+/// Addresses of the gateway that somebody also put on an interface: the kernel would answer ARP for them as well.
+fn owned_elsewhere<'a>(config: &'a Config, host: &'a Host) -> impl Iterator<Item = Ipv4Addr> + 'a {
+    let vips = [config.gateway.ingress_vip.get(), config.gateway.egress_vip.get()];
+    let owned = vips.into_iter().chain(config.tenants.iter().map(|tenant| tenant.nat_ip.get()));
+    owned.filter(|address| host.addresses.contains(address))
+}
+
 fn unix_secs(time: SystemTime) -> u64 {
     time.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
@@ -238,10 +253,18 @@ impl State {
     }
 
     /// What an operator should look at.
-    fn all_warnings(&self, interfaces: &[InterfaceStatus], tables: &[TableStatus]) -> Vec<String> {
+    fn all_warnings(
+        &self,
+        config: &Config,
+        interfaces: &[InterfaceStatus],
+        tables: &[TableStatus],
+    ) -> Vec<String> {
         let mut warnings = self.warnings.clone();
         warnings
             .extend(self.attachments.iter().filter_map(|attachment| veth_warning(attachment, &self.host)));
+        warnings.extend(owned_elsewhere(config, &self.host).map(|address| {
+            format!("{address} belongs to the gateway and stands on an interface of this host as well: remove it there")
+        }));
         for interface in interfaces {
             if !interface.is_attached() {
                 warnings.push(format!("{}: not attached, its packets are not translated", interface.name));
