@@ -134,19 +134,27 @@ pub const fn is_promoted(state: State) -> bool {
     !matches!(state, State::HalfOpen | State::Answered | State::Reset)
 }
 
+/// A UDP flow that nobody has answered lives no longer than RFC 4787 REQ-5 demands: what a flood leaves behind is gone
+/// sooner.
+const UNANSWERED_UDP_SECS: u32 = 120;
+
 /// How long a flow may be idle, by table, protocol and state.
 ///
 /// What is in the half-open table lives as long as a half-open flow, whatever was seen since: neither a refused
 /// connection nor one that found the other table full may keep a place there longer.
 #[inline(always)]
 pub const fn lifetime_ns(table: FlowTable, protocol: Protocol, state: State, timeouts: &Timeouts) -> u64 {
-    let seconds = match (protocol, state) {
-        (Protocol::Tcp, _) if matches!(table, FlowTable::HalfOpen) => timeouts.tcp_half_open_secs,
-        (Protocol::Tcp, State::HalfOpen | State::Answered) => timeouts.tcp_half_open_secs,
-        (Protocol::Tcp, State::Established | State::HalfClosed) => timeouts.tcp_established_secs,
-        (Protocol::Tcp, State::Closing | State::Reset) => timeouts.tcp_transitory_secs,
-        (Protocol::Udp, _) => timeouts.udp_secs,
-        (Protocol::Icmp, _) => timeouts.icmp_secs,
+    let seconds = match (table, protocol, state) {
+        (FlowTable::HalfOpen, Protocol::Tcp, _) => timeouts.tcp_half_open_secs,
+        (FlowTable::HalfOpen, Protocol::Udp, _) if timeouts.udp_secs > UNANSWERED_UDP_SECS => {
+            UNANSWERED_UDP_SECS
+        }
+        (FlowTable::Established, Protocol::Tcp, State::Established | State::HalfClosed) => {
+            timeouts.tcp_established_secs
+        }
+        (FlowTable::Established, Protocol::Tcp, _) => timeouts.tcp_transitory_secs,
+        (_, Protocol::Udp, _) => timeouts.udp_secs,
+        (_, Protocol::Icmp, _) => timeouts.icmp_secs,
     };
     seconds as u64 * 1_000_000_000
 }

@@ -87,14 +87,16 @@ drop_reasons! {
     NoLease = 28, "no_lease";
     /// Not the gateway's, but the kernel would have forwarded it untranslated from one side to the other.
     CrossesSides = 29, "crosses_sides";
+    /// TC: the kernel could not make the headers contiguous (it was out of memory).
+    NotLinear = 30, "not_linear";
 }
 
 impl DropReason {
     /// Size of the kernel's counter array: one more than the largest number.
-    pub const COUNT: u32 = 30;
+    pub const COUNT: u32 = 31;
 }
 
-const _: () = assert!(DropReason::ALL.len() == 29);
+const _: () = assert!(DropReason::ALL.len() == 30);
 
 #[cfg(test)]
 mod tests {

@@ -14,15 +14,17 @@ pub const ADDRESSES_MAX: u32 = 2 * TENANTS_MAX;
 /// Listeners and addressed egress mappings together. The configuration refuses more.
 pub const LISTENERS_MAX: u32 = 65_536;
 
-/// Pools: one a listener at most, and one an egress mapping.
-pub const POOLS_MAX: u32 = LISTENERS_MAX;
+/// Pools: one a listener at most, and one an egress mapping; twice, since a new configuration is written beside the
+/// old one.
+pub const POOLS_MAX: u32 = 2 * LISTENERS_MAX;
 
-/// Backends over all pools. The configuration refuses more.
-pub const BACKENDS_MAX: u32 = 131_072;
+/// Backends over all pools, egress mappings included; twice, for the same reason.
+pub const BACKENDS_MAX: u32 = 524_288;
 
-/// Slots of all Maglev tables together (4 B each, so 16 MiB). [`crate::maglev::table_size`] divides them; when
-/// they would not suffice the daemon refuses the configuration.
-pub const MAGLEV_SLOTS_MAX: u32 = 4_194_304;
+/// Slots of all Maglev tables together (4 B each, so 32 MiB), half of them for a new configuration beside the old one.
+/// [`crate::maglev::table_size`] divides them: 10,000 pools of two backends take 60 % of a half. The daemon refuses to
+/// start with a configuration that needs more, before it changes anything.
+pub const MAGLEV_SLOTS_MAX: u32 = 8_388_608;
 
 /// Prefixes in the allow-lists of all listeners. The configuration refuses more.
 pub const ALLOW_PREFIXES_MAX: u32 = 131_072;
@@ -52,8 +54,9 @@ pub const PORT_TRIES_MAX: u32 = 32;
 /// cache line. Timeouts are exact to this.
 pub const LAST_SEEN_GRANULARITY_NS: u64 = 1_000_000_000;
 
-/// Keys that one call of the expiry program re-checks. A call takes some 20 us, so packets are not delayed.
-pub const EXPIRE_BATCH: usize = 64;
+/// Keys that one call of the expiry program re-checks. The verifier follows every turn of the loop: with 64 turns it
+/// gives up at its limit of a million instructions.
+pub const EXPIRE_BATCH: usize = 8;
 
 /// Bytes of the events ring buffer. When the daemon is too slow to empty it events are lost, packets are not.
 pub const EVENTS_BYTES: u32 = 64 * 1024;

@@ -20,7 +20,12 @@ pub const fn slot(hash: u64, table_len: u32) -> u32 {
 }
 
 /// Slots for a pool of this many backends: 100 each, rounded up to a prime from a short list. Nodes must agree on it.
+///
+/// A single backend needs no choice, so one slot.
 pub const fn table_size(backends: usize) -> u32 {
+    if backends <= 1 {
+        return 1;
+    }
     let wanted = backends as u64 * SLOTS_PER_BACKEND as u64;
     let mut index = 0;
     while index + 1 < SIZES.len() && (SIZES[index] as u64) < wanted {
@@ -50,6 +55,9 @@ pub fn build(candidates: &[Candidate], size: u32) -> std::vec::Vec<u32> {
     let Some(heaviest) = sorted.iter().map(|candidate| candidate.weight).max() else {
         return std::vec::Vec::new();
     };
+    if let [only] = sorted[..] {
+        return std::vec![only.id; size as usize];
+    }
     let mut walks: std::vec::Vec<Walk> = sorted.iter().map(|candidate| Walk::new(candidate, size)).collect();
     let mut table = std::vec![None; size as usize];
     let mut filled = 0;
@@ -134,7 +142,8 @@ mod tests {
         for size in SIZES {
             assert!((2..size).take_while(|d| d * d <= size).all(|d| size % d != 0), "{size}");
         }
-        assert_eq!(table_size(1), 251);
+        assert_eq!(table_size(1), 1);
+        assert_eq!(table_size(2), 251);
         assert_eq!(table_size(3), 509);
         assert_eq!(table_size(1024), 131_071);
     }

@@ -1,12 +1,13 @@
 //! The gateway of this node: configuration, tables and attached programs as one thing.
 
 use std::{
+    fs::File,
     path::{Path, PathBuf},
     sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
     time::{Instant, SystemTime},
 };
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 use aya::Ebpf;
 use gateway_common::abi::Side;
 use tracing::{info, warn};
@@ -14,11 +15,11 @@ use tracing::{info, warn};
 use crate::{
     config::{self, Config},
     datapath::{
-        desired::{Desired, TenantIds, desired},
+        desired::{Desired, TenantIds, check, desired},
         expiry::{self, Expired},
         flows,
         hook::{self, Hook},
-        host::{self, Host},
+        host::{self, Host, HostLink},
         pins::Pins,
         programs::{self, Attachment, TableSizes, Target},
         tables::{self, Tables},
@@ -33,6 +34,8 @@ pub struct Gateway {
     config_path: PathBuf,
     started: Instant,
     state: RwLock<State>,
+    /// Keeps other daemons, and `unload`, away from the pins.
+    _lock: File,
 }
 
 /// What changes while the daemon runs.
@@ -60,14 +63,17 @@ impl Gateway {
     ///
     /// What the kernel refused. Interfaces that were attached before stay attached.
     pub fn start(config: Config, path: &Path, host: Host, now: SystemTime) -> Result<Self> {
+        check(&config, &host)?;
         let pins = Pins::new(&config.daemon.bpffs);
         pins.refuse_other_versions()?;
         pins.prepare()?;
+        let lock = pins.lock()?;
         let sizes =
             TableSizes { established: 2 * config.limits.flows, half_open: 2 * config.limits.half_open_flows };
         let mut ebpf = programs::load(Some(&pins), sizes)?;
         let mut tables = Tables::open(&pins)?;
         programs::expiry_program(&mut ebpf)?;
+        refuse_new_identity(&tables, &config)?;
         let warnings =
             tables::size_warnings(&tables, [u64::from(sizes.established), u64::from(sizes.half_open)])?;
         for warning in &warnings {
@@ -76,9 +82,15 @@ impl Gateway {
         let tenants = tables.tenant_ids(config.tenants.iter().map(|tenant| tenant.name.as_str()))?;
         let generation = fill(&mut tables, &config, &host, &tenants)?;
         let attachments = programs::attach(&mut ebpf, &pins, &targets(&config, &host)?)?;
+        switch_forwarding_on(&config, &host)?;
         let state = State { ebpf, tables, tenants, host, attachments, warnings, generation, loaded_at: now };
-        let gateway =
-            Self { config, config_path: path.to_owned(), started: Instant::now(), state: RwLock::new(state) };
+        let gateway = Self {
+            config,
+            config_path: path.to_owned(),
+            started: Instant::now(),
+            state: RwLock::new(state),
+            _lock: lock,
+        };
         gateway.forget_removed_tenants()?;
         Ok(gateway)
     }
@@ -109,6 +121,7 @@ impl Gateway {
         let generation = fill(tables, &self.config, &host, tenants)?;
         let pins = Pins::new(&self.config.daemon.bpffs);
         *attachments = programs::attach(ebpf, &pins, &targets(&self.config, &host)?)?;
+        switch_forwarding_on(&self.config, &host)?;
         state.generation = generation;
         state.host = host;
         Ok(true)
@@ -141,15 +154,30 @@ impl Gateway {
     }
 }
 
+/// Refuses to change whose flows these are while there are any: known flows would go on under the old address, or never
+/// expire.
+fn refuse_new_identity(tables: &Tables, config: &Config) -> Result<()> {
+    let current = tables.settings()?;
+    let (ingress, egress) = (config.gateway.ingress_vip.get().into(), config.gateway.egress_vip.get().into());
+    let same = current.ingress_vip == ingress && current.egress_vip == egress;
+    if current.node == 0 || (same && current.node == config.node.id.get()) || !tables.has_flows()? {
+        return Ok(());
+    }
+    bail!(
+        "a VIP or the node's id has changed, and flows of the old ones are tracked: put them back, or end all flows with \
+         `gateway-daemon unload`"
+    )
+}
+
 /// Brings the tables to the configuration; returns the generation that they then hold. Writes nothing when they hold it
 /// already, so a restart changes nothing that a packet could notice.
 fn fill(tables: &mut Tables, config: &Config, host: &Host, tenants: &TenantIds) -> Result<u32> {
     let current = tables.settings()?.generation;
-    let switched_on = switch_forwarding_on(tables, config, host)?;
+    let to_switch = to_switch_on(tables, config, host)?;
     let with_flags = |generation| -> Result<Desired> {
         let mut desired = desired(config, host, tenants, generation)?;
         for (index, interface) in &mut desired.interfaces {
-            *interface = interface.with_forwarding_switched_on(switched_on.contains(index));
+            *interface = interface.with_forwarding_switched_on(to_switch.contains(index));
         }
         Ok(desired)
     };
@@ -157,41 +185,73 @@ fn fill(tables: &mut Tables, config: &Config, host: &Host, tenants: &TenantIds) 
     if tables.holds(&unchanged)? {
         return Ok(current);
     }
+    switch_off_removed(tables, &unchanged)?;
     let next = current.wrapping_add(1);
     tables.apply(&with_flags(next)?)?;
     Ok(next)
 }
 
-/// The kernel answers questions about routes only for interfaces that forward. Returns the indexes of those that the
-/// daemon (this one or an earlier one) has switched on.
-fn switch_forwarding_on(tables: &Tables, config: &Config, host: &Host) -> Result<Vec<u32>> {
+/// Interfaces where forwarding is the daemon's to switch: it is off, or an earlier daemon has switched it on. This is
+/// noted in the table before the switch is touched, so that `unload` finds it whenever the daemon dies.
+fn to_switch_on(tables: &Tables, config: &Config, host: &Host) -> Result<Vec<u32>> {
     let known = tables.interfaces()?;
-    let mut switched_on = Vec::new();
-    for configured in config.interfaces.iter() {
-        let Some(link) = host.link(configured.name.as_str()) else { continue };
-        let vlans = host.vlans_on(link.index).map(|(vlan, _)| vlan);
-        for link in std::iter::once(link).chain(vlans) {
-            let earlier =
-                known.get(&link.index).is_some_and(gateway_common::abi::Interface::forwarding_switched_on);
-            if earlier || switch_on(&link.name)? {
-                switched_on.push(link.index);
-            }
+    let mut ours = Vec::new();
+    for link in forwarding_links(config, host) {
+        let earlier =
+            known.get(&link.index).is_some_and(gateway_common::abi::Interface::forwarding_switched_on);
+        if earlier || !is_forwarding(&link.name)? {
+            ours.push(link.index);
         }
     }
-    Ok(switched_on)
+    Ok(ours)
 }
 
-/// Switches forwarding on; returns whether it was off.
-fn switch_on(interface: &str) -> Result<bool> {
-    let on = host::forwarding(interface)
-        .with_context(|| format!("cannot read the forwarding switch of {interface}"))?;
-    if !on {
-        host::set_forwarding(interface, true).with_context(|| {
-            format!("cannot switch IPv4 forwarding on: `sysctl net.ipv4.conf.{interface}.forwarding=1`")
-        })?;
-        info!(interface, "switched IPv4 forwarding on");
+/// Interfaces that leave the configuration forward no more before their program goes.
+fn switch_off_removed(tables: &Tables, desired: &Desired) -> Result<()> {
+    for (index, interface) in tables.interfaces()? {
+        let stays = desired.interfaces.iter().any(|(wanted, _)| *wanted == index);
+        if stays || !interface.forwarding_switched_on() {
+            continue;
+        }
+        let Some(name) = host::name_of(index) else { continue };
+        host::set_forwarding(&name, false)
+            .with_context(|| format!("cannot switch IPv4 forwarding off again on {name}"))?;
+        info!(interface = name, "switched IPv4 forwarding off again");
     }
-    Ok(!on)
+    Ok(())
+}
+
+/// The kernel answers questions about routes only for interfaces that forward. Comes last: until the programs are
+/// attached nothing may be forwarded, and until forwarding is on they drop.
+fn switch_forwarding_on(config: &Config, host: &Host) -> Result<()> {
+    for link in forwarding_links(config, host) {
+        switch_on(&link.name)?;
+    }
+    Ok(())
+}
+
+/// The configured interfaces and the VLAN devices on them.
+fn forwarding_links<'a>(config: &'a Config, host: &'a Host) -> impl Iterator<Item = &'a HostLink> {
+    config.interfaces.iter().filter_map(|configured| host.link(configured.name.as_str())).flat_map(|link| {
+        let vlans = host.vlans_on(link.index).map(|(vlan, _)| vlan);
+        std::iter::once(link).chain(vlans)
+    })
+}
+
+fn is_forwarding(interface: &str) -> Result<bool> {
+    host::forwarding(interface).with_context(|| format!("cannot read the forwarding switch of {interface}"))
+}
+
+/// Switches forwarding on if it is off.
+fn switch_on(interface: &str) -> Result<()> {
+    if is_forwarding(interface)? {
+        return Ok(());
+    }
+    host::set_forwarding(interface, true).with_context(|| {
+        format!("cannot switch IPv4 forwarding on: `sysctl net.ipv4.conf.{interface}.forwarding=1`")
+    })?;
+    info!(interface, "switched IPv4 forwarding on");
+    Ok(())
 }
 
 fn targets(config: &Config, host: &Host) -> Result<Vec<Target>> {

@@ -229,7 +229,12 @@ impl Packet for TcPacket<'_> {
         // SAFETY: reads a context field, then calls a helper with the context of this run.
         let popped = unsafe {
             let skb = self.0.skb.skb;
-            if tagged || (*skb).vlan_present != 0 { bpf_skb_vlan_pop(skb) } else { 0 }
+            match (tagged, (*skb).vlan_present != 0) {
+                (false, false) => 0,
+                // Two tags: taking the outer one off would let the sender choose the VLAN that the inner one names.
+                (true, true) => return Err(Refused),
+                _ => bpf_skb_vlan_pop(skb),
+            }
         };
         if popped == 0 { Ok(HEADER_LEN) } else { Err(Refused) }
     }

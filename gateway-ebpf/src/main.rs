@@ -32,7 +32,13 @@ use aya_ebpf::{
     programs::{TcContext, XdpContext},
 };
 use context::{TcPacket, XdpPacket};
-use gateway_common::{abi::Side, forward, verdict::Verdict};
+use gateway_common::{
+    abi::{Side, TenantId},
+    drop_reason::DropReason,
+    forward,
+    tables::Tables as _,
+    verdict::Verdict,
+};
 use maps::KernelTables;
 use route::{Tc, Xdp};
 
@@ -78,10 +84,11 @@ fn xdp_gateway(ctx: &XdpContext, side: Side) -> u32 {
 
 #[inline(always)]
 fn tc_gateway(ctx: &TcContext, side: Side) -> i32 {
+    let tables = KernelTables::<Tc>::new(ctx.skb.skb.cast());
     let Some(mut packet) = TcPacket::new(ctx) else {
+        tables.count_drop(DropReason::NotLinear, TenantId::NONE);
         return TC_ACT_SHOT;
     };
-    let tables = KernelTables::<Tc>::new(ctx.skb.skb.cast());
     let verdict = forward::process(&mut packet, &tables, side, now_ns());
     log::warn_if_broken(ctx, verdict);
     match verdict {

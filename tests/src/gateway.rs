@@ -5,6 +5,6 @@ mod daemon;
 
 pub use config::{
     Backend, DaemonSection, Egress, Endpoint, GatewayConfig, GatewaySection, Interface, Listener,
-    NodeSection, PeerGroup, Pool, Tenant,
+    NodeSection, PeerGroup, Pool, Tenant, Timeouts,
 };
 pub use daemon::{BINARY_VARIABLE, Gateway, binary};

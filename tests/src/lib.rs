@@ -13,6 +13,7 @@
 //!   path.
 //! - The lab needs root and only ever touches namespaces, mounts and processes that it made itself.
 
+pub mod bench;
 pub mod bpffs;
 pub mod capture;
 pub mod clients;
@@ -27,6 +28,7 @@ pub mod pcap;
 pub mod poll;
 pub mod process;
 pub mod raw;
+pub mod scenarios;
 pub mod seed;
 pub mod servers;
 pub mod session;

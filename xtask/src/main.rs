@@ -22,9 +22,9 @@ enum Command {
     Check(check::Options),
     /// Build everything and run every test; needs root unless `--unit` is given.
     Test(test::Options),
-    /// Prove the claims of the README with real connections between network namespaces; needs root.
+    /// Prove the promises of docs/specification.md with real connections between network namespaces; needs root.
     Prove(program::Options),
-    /// Measure against other software doing the same work; needs root.
+    /// Measure what a packet costs, beside reference programs in the same run; needs root.
     Bench(program::Options),
     /// Show the gateway at work in network namespaces; needs root.
     Demo(program::Options),

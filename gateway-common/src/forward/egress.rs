@@ -64,7 +64,7 @@ fn to_nat_ip<T: Tables>(tables: &T, transport: &Transport, flow: &mut Flow) -> R
     let mapping =
         tables.listener(&ListenerKey::new(key.dst, protocol, key.dst_port)).ok_or(DropReason::NoListener)?;
     let seed = open::settings(tables)?.hash_seed;
-    let endpoint = open::choose_backend(tables, seed, mapping.pool, key)?;
+    let endpoint = open::choose_backend(tables, flow.tenant, seed, mapping.pool, key)?;
     to_destination(tables, transport, flow, (endpoint.address, endpoint.port))
 }
 

@@ -39,7 +39,6 @@ pub fn expire<T: Tables>(tables: &T, table: FlowTable, key: &FlowKey, now_ns: u6
     if entry.owner != settings.node || !expired {
         return Expiry::Kept;
     }
-    tables.remove(table, key);
-    tables.remove(table, &entry.pair);
+    known::forget(tables, table, key, &entry.pair);
     Expiry::Expired
 }

@@ -82,10 +82,20 @@ pub fn would_cross<T: Tables>(tables: &T, side: Side, ip: &Ipv4, ingress_ifindex
         Route::Forward { ifindex, .. } | Route::Unresolved { ifindex, .. } | Route::TooLarge { ifindex } => {
             match tables.interface(ifindex) {
                 Some(interface) => interface.side() as u8 != side as u8,
-                None => false,
+                None => forwards_for_the_gateway_alone(tables, ingress_ifindex),
             }
         }
         Route::None | Route::Disabled => false,
+    }
+}
+
+/// Did the daemon switch forwarding on where the packet came in? Then this host was no router before, and is none now
+/// towards interfaces that are not the gateway's.
+#[inline(always)]
+fn forwards_for_the_gateway_alone<T: Tables>(tables: &T, ingress_ifindex: u32) -> bool {
+    match tables.interface(ingress_ifindex) {
+        Some(interface) => interface.forwarding_switched_on(),
+        None => false,
     }
 }
 

@@ -59,7 +59,7 @@ fn to_listener<T: Tables>(
         return Err(DropReason::NoFlow);
     }
     let seed = open::settings(tables)?.hash_seed;
-    let backend = open::choose_backend(tables, seed, listener.pool, key)?;
+    let backend = open::choose_backend(tables, flow.tenant, seed, listener.pool, key)?;
     let source = if listener.flags.contains(ListenerFlags::PRESERVE_SOURCE) {
         Source::Preserve
     } else {

@@ -170,7 +170,8 @@ fn promote<T: Tables>(tables: &T, key: &FlowKey, now_ns: u64) -> Result<(), Drop
         tables.remove(FlowTable::Established, &original);
         return Err(reason);
     }
-    forget(tables, FlowTable::HalfOpen, &original, &reply);
+    tables.remove(FlowTable::HalfOpen, &original);
+    tables.remove(FlowTable::HalfOpen, &reply);
     tables.count(Counter::FlowsEstablished, 1);
     Ok(())
 }

@@ -2,7 +2,7 @@
 
 use super::{Flow, known};
 use crate::{
-    abi::{Addr, Backend, Counter, CtEntry, EntryFlags, FlowKey, Port, Protocol, Settings},
+    abi::{Addr, Backend, Counter, CtEntry, EntryFlags, FlowKey, Port, Protocol, Settings, TenantId},
     drop_reason::DropReason,
     hash::{flow_hash, reduce},
     limits::PORT_TRIES_MAX,
@@ -52,6 +52,7 @@ pub fn settings<T: Tables>(tables: &T) -> Result<&Settings, DropReason> {
 #[inline(always)]
 pub fn choose_backend<T: Tables>(
     tables: &T,
+    tenant: TenantId,
     seed: u64,
     pool: u32,
     key: &FlowKey,
@@ -62,7 +63,11 @@ pub fn choose_backend<T: Tables>(
     }
     let slot = pool.maglev_offset + maglev::slot(flow_hash(seed, key), pool.maglev_len);
     let backend = tables.maglev(slot).ok_or(DropReason::NotConfigured)?;
-    tables.backend(backend).ok_or(DropReason::NotConfigured)
+    // Whatever state the tables are in, a flow never goes to another tenant's backend.
+    match tables.backend(backend) {
+        Some(backend) if backend.tenant == tenant => Ok(backend),
+        _ => Err(DropReason::NotConfigured),
+    }
 }
 
 /// Enters the flow, or adopts the entries of another CPU that opened it at the same time; `flow.pair` is its reply key

@@ -96,7 +96,7 @@ impl BindError {
     pub fn remedy(&self) -> &'static str {
         match self {
             Self::AlreadyRunning { .. } => {
-                "stop it first, or give this one another `daemon.socket` and other interfaces"
+                "stop it first, or give this one another `daemon.socket`, another `daemon.bpffs` and other interfaces"
             }
             Self::Occupied { .. } => "remove it, or set `daemon.socket` to another path",
             Self::System { .. } => "run the daemon as root, or set `daemon.socket` to a path that it may use",

@@ -28,7 +28,12 @@ use super::host::{Host, HostLink};
 use crate::config::{self, Config};
 
 /// Bit that tells the banks of pool, allow-list and backend numbers apart.
-const BANK_BIT: u32 = 1 << 31;
+pub const BANK_BIT: u32 = 1 << 31;
+
+/// The bank of a generation: [`BANK_BIT`] or 0.
+pub const fn bank_of(generation: u32) -> u32 {
+    if generation % 2 == 1 { BANK_BIT } else { 0 }
+}
 
 /// Seed of the flow hash: any constant that all nodes share.
 const HASH_SEED: u64 = 0x7477_6f2d_6970_2d67;
@@ -79,6 +84,16 @@ pub enum DesiredError {
     /// The interface vanished between the check of the configuration and now.
     #[error("interface {0} does not exist on this host")]
     NoInterface(String),
+    /// Frames of a VLAN device pass its parent's hook first, which would take them for the parent's side.
+    #[error(
+        "{vlan} and {parent}, the interface below it, are on different sides: use a VLAN device for each side"
+    )]
+    AcrossSides {
+        /// The VLAN device.
+        vlan: String,
+        /// The interface below it.
+        parent: String,
+    },
     /// The Maglev tables of all pools are too large together.
     #[error("the pools need {wanted} hash slots, {max} fit: use fewer or smaller pools")]
     TooManySlots {
@@ -87,6 +102,15 @@ pub enum DesiredError {
         /// What fits.
         max: usize,
     },
+}
+
+/// Refuses what fits neither the tables nor the host, before anything is changed.
+///
+/// # Errors
+///
+/// As [`desired`].
+pub fn check(config: &Config, host: &Host) -> Result<(), DesiredError> {
+    desired(config, host, &TenantIds::new(), 0).map(drop)
 }
 
 /// Numbers of tenants by name; see [`super::tables::Tables::tenant_ids`].
@@ -170,6 +194,7 @@ fn interfaces(config: &Config, host: &Host) -> Result<Vec<(u32, Interface)>, Des
         let name = configured.name.as_str();
         let link = host.link(name).ok_or_else(|| DesiredError::NoInterface(name.to_owned()))?;
         let side = side_of(configured.side);
+        refuse_other_side_below(config, host, configured, link)?;
         let entry = |link: &HostLink| {
             let (transmit, vlan_id) = link.vlan.unwrap_or((link.index, 0));
             Interface::new(side, transmit, vlan_id, link.mac)
@@ -180,6 +205,25 @@ fn interfaces(config: &Config, host: &Host) -> Result<Vec<(u32, Interface)>, Des
         }
     }
     Ok(interfaces.into_iter().collect())
+}
+
+fn refuse_other_side_below(
+    config: &Config,
+    host: &Host,
+    configured: &config::Interface,
+    link: &HostLink,
+) -> Result<(), DesiredError> {
+    let below = |other: &&config::Interface| {
+        host.link(other.name.as_str())
+            .is_some_and(|other| link.vlan.is_some_and(|(parent, _)| parent == other.index))
+    };
+    match config.interfaces.iter().find(below) {
+        Some(parent) if parent.side != configured.side => Err(DesiredError::AcrossSides {
+            vlan: link.name.clone(),
+            parent: parent.name.as_str().to_owned(),
+        }),
+        _ => Ok(()),
+    }
 }
 
 fn side_of(side: config::Side) -> Side {
@@ -223,7 +267,7 @@ impl<'a> Builder<'a> {
         Self {
             config,
             tenants,
-            bank: if odd { BANK_BIT } else { 0 },
+            bank: bank_of(generation),
             first_slot: if odd { limits::MAGLEV_SLOTS_MAX / 2 } else { 0 },
             listeners: Vec::new(),
             allow_lists: Vec::new(),

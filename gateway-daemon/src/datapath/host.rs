@@ -132,3 +132,10 @@ pub fn forwarding(interface: &str) -> io::Result<bool> {
 pub fn set_forwarding(interface: &str, on: bool) -> io::Result<()> {
     fs::write(forwarding_path(interface), if on { "1" } else { "0" })
 }
+
+/// The name of the interface with this index; none when it is gone.
+pub fn name_of(index: u32) -> Option<String> {
+    let interfaces = nix::net::if_::if_nameindex().ok()?;
+    let found = interfaces.iter().find(|interface| interface.index() == index)?;
+    Some(found.name().to_string_lossy().into_owned())
+}

@@ -9,7 +9,8 @@
 //! a daemon never adopts maps of another one.
 
 use std::{
-    fs, io,
+    fs::{self, File, TryLockError},
+    io,
     path::{Path, PathBuf},
 };
 
@@ -95,6 +96,32 @@ impl Pins {
             fs::create_dir_all(&directory).with_context(|| format!("cannot make {}", directory.display()))?;
         }
         Ok(())
+    }
+
+    /// Takes the directory for this process, until the returned file is closed.
+    ///
+    /// # Errors
+    ///
+    /// When another process has it: a running daemon.
+    pub fn lock(&self) -> Result<File> {
+        let directory =
+            File::open(&self.base).with_context(|| format!("cannot open {}", self.base.display()))?;
+        match directory.try_lock() {
+            Ok(()) => Ok(directory),
+            Err(TryLockError::WouldBlock) => bail!(
+                "a running gateway-daemon owns {}: stop it first, or give this one another `daemon.bpffs` and other \
+                 interfaces",
+                self.base.display()
+            ),
+            Err(TryLockError::Error(error)) => {
+                Err(error).with_context(|| format!("cannot lock {}", self.base.display()))
+            }
+        }
+    }
+
+    /// Is there anything to remove?
+    pub fn exist(&self) -> bool {
+        self.base.exists()
     }
 
     /// Refuses to start beside the state of another version: its programs would still be attached.

@@ -153,35 +153,33 @@ fn attach_hook(ebpf: &mut Ebpf, pins: &Pins, side: Side, name: &LinkName) -> Res
             }
         }
     }
-    let bridge = replace_other_xdp_mode(ebpf, pins, side, name)?;
+    replace_other_xdp_mode(ebpf, pins, side, name)?;
     let link = create(ebpf, side, name)
         .with_context(|| format!("cannot attach {} to {}", name.hook, name.interface))?;
     link.pin(&path).with_context(|| format!("cannot pin the link at {}", path.display()))?;
-    drop(bridge);
     info!(interface = name.interface, hook = %name.hook, side = side.name(), "attached");
     Ok(false)
 }
 
-/// An interface takes one XDP mode at a time, so a link of the other mode has to go first. The TC program that is
-/// returned keeps the interface covered until the new one is in place: nothing passes untranslated.
-fn replace_other_xdp_mode(
-    ebpf: &mut Ebpf,
-    pins: &Pins,
-    side: Side,
-    name: &LinkName,
-) -> Result<Option<FdLink>> {
+/// An interface takes one XDP mode at a time, so a link of the other mode has to go first. A TC program covers the
+/// interface until the new one is in place, and stays if that fails: nothing passes untranslated. It is pinned, so that
+/// it is there even if the daemon dies now; [`attach`] removes it at the end like every link that nobody wants.
+fn replace_other_xdp_mode(ebpf: &mut Ebpf, pins: &Pins, side: Side, name: &LinkName) -> Result<()> {
     let other = match name.hook {
         Hook::XdpNative => Hook::XdpGeneric,
         Hook::XdpGeneric => Hook::XdpNative,
-        Hook::Tc => return Ok(None),
+        Hook::Tc => return Ok(()),
     };
     let other = LinkName { hook: other, ..name.clone() };
     if !pins.link(&other).exists() {
-        return Ok(None);
+        return Ok(());
     }
-    let bridge = create(ebpf, side, &LinkName { hook: Hook::Tc, ..name.clone() })?;
-    pins.remove_link(&other)?;
-    Ok(Some(bridge))
+    let bridge = LinkName { hook: Hook::Tc, ..name.clone() };
+    if !pins.link(&bridge).exists() {
+        let link = create(ebpf, side, &bridge)?;
+        link.pin(pins.link(&bridge)).context("cannot pin the link that covers the change of the XDP mode")?;
+    }
+    pins.remove_link(&other)
 }
 
 /// Puts our program into an existing link.

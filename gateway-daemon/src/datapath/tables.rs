@@ -23,7 +23,7 @@ use tracing::info;
 
 use super::{
     batch,
-    desired::{Desired, Prefix, TenantIds},
+    desired::{BANK_BIT, Desired, Prefix, TenantIds, bank_of},
     pins::Pins,
 };
 
@@ -165,6 +165,7 @@ impl Tables {
     /// more goes last, in the reverse order.
     pub fn apply(&mut self, desired: &Desired) -> Result<usize> {
         let mut changes = 0;
+        self.drop_listeners_of(bank_of(desired.settings.generation)).context("listeners")?;
         changes += upsert(&mut self.backends, &desired.backends).context("backends")?;
         changes += self.write_maglev(desired).context("hash slots")?;
         changes += upsert(&mut self.pools, &desired.pools).context("pools")?;
@@ -189,7 +190,7 @@ impl Tables {
         Ok(changes)
     }
 
-    /// Do the tables already hold exactly this? Slots of empty pools are not compared.
+    /// Do the tables already hold exactly this?
     pub fn holds(&self, desired: &Desired) -> Result<bool> {
         Ok(self.settings()? == desired.settings
             && same(&self.backends, &desired.backends)?
@@ -199,7 +200,8 @@ impl Tables {
             && same(&self.interfaces, &desired.interfaces)?
             && same_trie(&self.allow_lists, &desired.allow_lists)?
             && same_trie(&self.destinations, &desired.destinations)?
-            && same_trie(&self.sources, &desired.sources)?)
+            && same_trie(&self.sources, &desired.sources)?
+            && self.holds_maglev(desired)?)
     }
 
     fn write_settings(&mut self, settings: &Settings) -> Result<usize> {
@@ -208,6 +210,27 @@ impl Tables {
         }
         self.settings.set(0, settings, 0).context("cannot write the settings")?;
         Ok(1)
+    }
+
+    fn holds_maglev(&self, desired: &Desired) -> Result<bool> {
+        let (first, slots) = &desired.maglev;
+        for (slot, backend) in (*first..).zip(slots) {
+            if self.maglev.get(&slot, 0)? != *backend {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Removes listeners that refer to the bank which is about to be written. There are none, unless an earlier daemon
+    /// was killed between two writes: then they would point to what means something else by now.
+    fn drop_listeners_of(&mut self, bank: u32) -> Result<()> {
+        for (key, listener) in contents(&self.listeners)? {
+            if listener.pool & BANK_BIT == bank {
+                self.listeners.remove(&key)?;
+            }
+        }
+        Ok(())
     }
 
     fn write_maglev(&mut self, desired: &Desired) -> Result<usize> {
@@ -287,6 +310,18 @@ impl Tables {
             u64::from(limits::DESTINATIONS_MAX),
         ));
         Ok(rows)
+    }
+
+    /// Is any flow tracked?
+    pub fn has_flows(&self) -> Result<bool> {
+        for map in self.flow_maps() {
+            let mut found = false;
+            batch::for_each::<FlowKey, CtEntry>(map, |_, _| found = true).context("cannot read flows")?;
+            if found {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// Entries that fit in the tables of established and of half-open flows.

@@ -15,14 +15,15 @@ use crate::config::Config;
 /// The first thing that could not be removed; what was removed before stays removed.
 pub fn unload(config: &Config) -> Result<Vec<String>> {
     let pins = Pins::new(&config.daemon.bpffs);
-    let mut done = Vec::new();
-    let switched_on = forwarding_switched_on(&pins);
+    if !pins.exist() {
+        return Ok(Vec::new());
+    }
+    let _lock = pins.lock()?;
+    // Forwarding goes off before the programs do: in between nothing may pass untranslated.
+    let mut done = switch_forwarding_back(&pins);
     for link in pins.link_names()? {
         pins.remove_link(&link)?;
         done.push(format!("detached {} from {}", link.hook, link.interface));
-        if switched_on.contains(&link.ifindex) && host::set_forwarding(&link.interface, false).is_ok() {
-            done.push(format!("switched IPv4 forwarding off again on {}", link.interface));
-        }
     }
     let maps = pins.map_names()?;
     for name in &maps {
@@ -35,12 +36,11 @@ pub fn unload(config: &Config) -> Result<Vec<String>> {
     Ok(done)
 }
 
-/// Indexes of interfaces where the daemon switched forwarding on; none when the table cannot be read.
-fn forwarding_switched_on(pins: &Pins) -> Vec<u32> {
+/// Switches forwarding off where the daemon switched it on; nothing when the table cannot be read.
+fn switch_forwarding_back(pins: &Pins) -> Vec<String> {
     let interfaces = Tables::open(pins).and_then(|tables| tables.interfaces()).unwrap_or_default();
-    interfaces
-        .into_iter()
-        .filter(|(_, interface)| interface.forwarding_switched_on())
-        .map(|(index, _)| index)
-        .collect()
+    let switched_on = interfaces.iter().filter(|(_, interface)| interface.forwarding_switched_on());
+    let names = switched_on.filter_map(|(index, _)| host::name_of(*index));
+    let switched_back = names.filter(|name| host::set_forwarding(name, false).is_ok());
+    switched_back.map(|name| format!("switched IPv4 forwarding off again on {name}")).collect()
 }

@@ -18,6 +18,9 @@ pub struct GatewayConfig {
     pub node: NodeSection,
     /// Paths and addresses of the daemon.
     pub daemon: DaemonSection,
+    /// Left out when the defaults will do.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub timeouts: Option<Timeouts>,
     /// Where programs are attached.
     pub interface: Vec<Interface>,
     /// Whom tenants may call.
@@ -53,6 +56,13 @@ pub struct DaemonSection {
     pub bpffs: PathBuf,
     /// Address of the metrics endpoint.
     pub metrics: SocketAddrV4,
+}
+
+/// `[timeouts]`
+#[derive(Debug, Clone, Serialize)]
+pub struct Timeouts {
+    /// TCP, handshake not complete.
+    pub tcp_half_open_secs: u64,
 }
 
 /// `[[interface]]`
@@ -184,6 +194,7 @@ impl GatewayConfig {
                 bpffs: bpffs.to_owned(),
                 metrics: SocketAddrV4::new(Ipv4Addr::LOCALHOST, 9464),
             },
+            timeouts: None,
             interface: interfaces(topology),
             peer_group: vec![npci_group(topology)],
             tenant: topology.tenants.iter().map(Tenant::new).collect(),
@@ -288,6 +299,7 @@ mod tests {
                 bpffs: "/tmp/x/bpffs".into(),
                 metrics: SocketAddrV4::new(Ipv4Addr::LOCALHOST, 9464),
             },
+            timeouts: None,
             interface: vec![
                 Interface::new("ext0", "external", Mode::XdpNative),
                 Interface::new("int1", "internal", Mode::Tc),

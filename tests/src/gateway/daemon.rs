@@ -13,6 +13,7 @@ use super::GatewayConfig;
 use crate::bpffs::BpfFs;
 use crate::poll::poll_result;
 use crate::process::Proc;
+use crate::tool;
 use crate::topology::Topology;
 
 /// Names another binary than the one that cargo built.
@@ -119,6 +120,13 @@ impl<'lab> Gateway<'lab> {
             GatewayConfig::for_topology(self.topology, self.topology.session().dir(), self.bpffs.path());
         config.daemon.socket.clone_from(&self.socket);
         config
+    }
+
+    /// Removes programs and tables from the kernel; the daemon must not be running.
+    pub fn unload(&self) -> Result<(), String> {
+        let mut command = self.topology.gateway.command(&self.binary.to_string_lossy());
+        command.arg("unload").arg("--config").arg(&self.config_path);
+        tool::try_run(command).map(drop)
     }
 
     /// Runs a subcommand and parses what it prints; panics when it fails.

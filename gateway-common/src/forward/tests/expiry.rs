@@ -98,8 +98,8 @@ fn each_state_has_its_own_life() {
 }
 
 #[test]
-fn datagrams_and_echoes_have_theirs() {
-    let datagram = (Frame::udp(CLIENT, VIP), Protocol::Udp, Side::External, 300);
+fn unanswered_datagrams_and_echoes_have_theirs() {
+    let datagram = (Frame::udp(CLIENT, VIP), Protocol::Udp, Side::External, 120);
     let echo = (Frame::echo_request("198.18.1.1:77", "203.0.113.1:0"), Protocol::Icmp, Side::Internal, 60);
     for (frame, protocol, side, secs) in [datagram, echo] {
         let tables = Plan::three_tenants().tables();

@@ -213,6 +213,7 @@ fn each_is_dropped_for_its_reason_and_counted_for_its_tenant() {
 fn every_reason_is_met() {
     let mut met: Vec<_> = cases().into_iter().map(|(reason, _)| reason).collect();
     met.push(DropReason::RewriteFailed); // `a_packet_that_cannot_grow_is_dropped`
+    met.push(DropReason::NotLinear); // TC's entry point, before the engine
     met.sort_unstable();
     met.dedup();
     assert_eq!(met, DropReason::ALL);

@@ -351,11 +351,11 @@ fn large(pools: usize) -> Config {
 
 #[test]
 fn pools_beyond_one_bank_of_slots_are_refused() {
-    assert!(desired(&large(15), &host(), &tenants(), 1).is_ok());
-    let error = desired(&large(17), &host(), &tenants(), 1).unwrap_err();
-    assert_eq!(error, DesiredError::TooManySlots { wanted: 17 * 131_071, max: 2_097_152 });
+    assert!(desired(&large(31), &host(), &tenants(), 1).is_ok());
+    let error = desired(&large(33), &host(), &tenants(), 1).unwrap_err();
+    assert_eq!(error, DesiredError::TooManySlots { wanted: 33 * 131_071, max: 4_194_304 });
     assert_eq!(
         error.to_string(),
-        "the pools need 2228207 hash slots, 2097152 fit: use fewer or smaller pools"
+        "the pools need 4325343 hash slots, 4194304 fit: use fewer or smaller pools"
     );
 }
