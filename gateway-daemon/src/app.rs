@@ -45,7 +45,7 @@ pub async fn run(path: &Path) -> Result<()> {
     };
     let netlink = netlink()?;
     let host = Host::read(&netlink).await?;
-    let gateway = Arc::new(start(config, path, host)?);
+    let gateway = Arc::new(start(&config, path, host)?);
     release_spare_memory();
     let metrics = Metrics::default();
     let (trigger, shutdown) = drain::channel();
@@ -62,10 +62,10 @@ pub async fn run(path: &Path) -> Result<()> {
 }
 
 /// Loads, fills and attaches. When that fails on a host where nothing was attached before, nothing stays behind.
-fn start(config: Config, path: &Path, host: Host) -> Result<Gateway> {
-    let fresh = Gateway::is_absent(&config)?;
+fn start(config: &Config, path: &Path, host: Host) -> Result<Gateway> {
+    let fresh = Gateway::is_absent(config)?;
     Gateway::start(config.clone(), path, host, SystemTime::now()).inspect_err(|_| {
-        if fresh && let Err(error) = unload(&config) {
+        if fresh && let Err(error) = unload(config) {
             warn!("cannot clean up after the failed start: {error:#}");
         }
     })

@@ -22,6 +22,7 @@ fn nothing_crosses_untranslated(mode: Mode) {
     let tenant = lab.tenant(1);
     tenant.namespace.ip(&["addr", "add", &format!("{STRANGER}/32"), "dev", "eth0"]);
     lab.gateway.ip(&["route", "add", &format!("{STRANGER}/32"), "dev", &tenant.link.near]);
+    lab.npci.ip(&["route", "add", &format!("{STRANGER}/32"), "via", &lab.plan.gateway_external.to_string()]);
     let npci = lab.capture_npci();
     let inside = lab.capture_tenant(1);
 

@@ -341,7 +341,7 @@ esac
     assert!(config.contains("id = 7") && config.contains("xdp_mode = \"generic\""), "{config}");
     gateway.process().wait_for_line(LIMIT, "ext0");
     let socket = lab.session().dir().join("gateway.sock");
-    let asked = format!("status --output json --socket {}", socket.display());
+    let asked = format!("status --json --socket {}", socket.display());
     assert_eq!(gateway.cli(&["status"])["asked"], asked.as_str());
     assert!(gateway.try_cli(&["nonsense"]).expect_err("exits with 2").contains("no such command"));
     assert!(gateway.process().stop().success(), "SIGTERM is enough");

@@ -162,10 +162,7 @@ fn promote<T: Tables>(tables: &T, key: &FlowKey, now_ns: u64) -> Result<(), Drop
         Insertion::Full => return Err(DropReason::FlowTableFull),
     }
     let entered = copy_half_open(tables, &reply, &mut entry) && entry.pair == original;
-    let refused = match entered {
-        true => enter_reply(tables, &entry),
-        false => Some(DropReason::NoFlow),
-    };
+    let refused = if entered { enter_reply(tables, &entry) } else { Some(DropReason::NoFlow) };
     if let Some(reason) = refused {
         tables.remove(FlowTable::Established, &original);
         return Err(reason);

@@ -151,7 +151,7 @@ fn ipv4<P: Packet, T: Tables>(
     let hit = known::find(tables, &transport.key);
     match &hit {
         Some(hit) if !hit.reopens(transport.segment) => {
-            (flow.tenant, flow.pair) = (hit.entry.tenant, hit.entry.pair)
+            (flow.tenant, flow.pair) = (hit.entry.tenant, hit.entry.pair);
         }
         _ => match decide_first(tables, frame.side, &transport, flow) {
             Decision::Pass => return pass_ipv4(packet, tables, &frame),

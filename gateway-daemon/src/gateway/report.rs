@@ -98,18 +98,18 @@ impl Gateway {
         let (tracked, opening) = (flows::count(established)?, flows::count(half_open)?);
         let read = |tenant: &config::Tenant| -> Result<TenantStatus> {
             let id = state.tenant_id(tenant.name.as_str());
-            let stats = state.tables.tenant_stats(id)?;
+            let traffic = state.tables.tenant_stats(id)?;
             Ok(TenantStatus {
                 name: tenant.name.as_str().to_owned(),
                 nat_ip: tenant.nat_ip.get(),
                 flows: tracked.tenants.get(&id).copied().unwrap_or(0),
                 half_open_flows: opening.tenants.get(&id).copied().unwrap_or(0),
-                from_external_packets: stats.from_external_packets,
-                from_external_bytes: stats.from_external_bytes,
-                to_external_packets: stats.to_external_packets,
-                to_external_bytes: stats.to_external_bytes,
-                flows_opened: stats.flows_opened,
-                dropped_packets: stats.dropped_packets,
+                from_external_packets: traffic.from_external_packets,
+                from_external_bytes: traffic.from_external_bytes,
+                to_external_packets: traffic.to_external_packets,
+                to_external_bytes: traffic.to_external_bytes,
+                flows_opened: traffic.flows_opened,
+                dropped_packets: traffic.dropped_packets,
             })
         };
         self.config.tenants.iter().map(read).collect()

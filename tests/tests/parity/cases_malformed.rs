@@ -218,7 +218,7 @@ fn protocols(rig: &mut Rig) {
         rig.step("to the VIP", outside, &packet(NPCI, INGRESS_VIP), &refused());
         rig.step("to the egress VIP", outside, &packet(NPCI, EGRESS_VIP), &refused());
         rig.step("of a tenant", inside, &packet(backend(1), NPCI), &refused().of(1));
-        rig.step("to a NAT IP", inside, &packet(backend(2), nat_ip(1)), &refused().of(1));
+        rig.step("to a NAT IP", inside, &packet(backend(2), nat_ip(1)), &refused().of(2));
         rig.step("not ours", outside, &packet(NPCI, STRANGER), &passed());
     }
 }

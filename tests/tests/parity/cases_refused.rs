@@ -92,10 +92,11 @@ fn not_reachable(rig: &mut Rig) {
         tcp(SYN)((backend(1), 50_000), (backend(1), 8080)),
         ping(b"")((backend(1), 50_000), (client(101), 0)),
         pong(b"")((backend(1), 0), (client(101), 50_000)),
-        tcp(SYN)((nat_ip(1), 50_000), (STRANGER, 443)),
     ] {
         rig.step("not allowed", inside, &packet, &dropped(DropReason::DestinationNotAllowed).of(1));
     }
+    let from_nat_ip = tcp(SYN)((nat_ip(1), 50_000), (STRANGER, 443));
+    rig.step("from the NAT IP", inside, &from_nat_ip, &dropped(DropReason::SourceNotTenant).of(1));
     let without_groups = tcp(SYN)((backend(3), 50_000), (NPCI, 443));
     let refused = dropped(DropReason::DestinationNotAllowed).of(3);
     rig.step("a tenant without peer groups", rig.world.tenant(3), &without_groups, &refused);
