@@ -12,7 +12,7 @@ const TEXT: &str = "
     interface = [
         { name = 'ext0', side = 'external' },
         { name = 'int0', side = 'internal' },
-        { name = 'int0.7', side = 'external' },
+        { name = 'int0.7', side = 'internal' },
     ]
 
     [[peer_group]]
@@ -318,7 +318,7 @@ fn a_vlan_device_has_an_entry_with_its_parent_and_tag() {
 #[test]
 fn a_vlan_device_that_is_configured_itself_keeps_its_tag() {
     let configured = table(&at(1).interfaces)[&4];
-    assert_eq!((configured.side(), configured.transmit_ifindex), (Side::External, 3));
+    assert_eq!((configured.side(), configured.transmit_ifindex), (Side::Internal, 3));
     assert_eq!(configured.vlan_id, 7);
 }
 
@@ -358,4 +358,11 @@ fn pools_beyond_one_bank_of_slots_are_refused() {
         error.to_string(),
         "the pools need 4325343 hash slots, 4194304 fit: use fewer or smaller pools"
     );
+}
+
+#[test]
+fn a_vlan_device_across_sides_is_refused() {
+    let text = TEXT.replace("name = 'int0.7', side = 'internal'", "name = 'int0.7', side = 'external'");
+    let error = desired(&parse(&text), &host(), &tenants(), 1).unwrap_err();
+    assert_eq!(error, DesiredError::AcrossSides { vlan: "int0.7".to_owned(), parent: "int0".to_owned() });
 }
