@@ -116,7 +116,7 @@ pub(super) const TABLE_ENTRIES: Family<1> =
 pub(super) const TABLE_CAPACITY: Family<1> = gauge(
     "gateway_table_capacity",
     ["table"],
-    "Entries that a table of the data path has room for; alarm when 80 percent are in use",
+    "Entries that a table of the data path has room for; alarm when 85 percent are in use",
 );
 
 pub(super) const PACKETS: Family<1> =

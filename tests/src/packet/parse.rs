@@ -462,9 +462,15 @@ impl Ipv4 {
         let expected = self.expected_checksum(payload.bytes, at);
         let partial = self.protocol != PROTOCOL_ICMP
             && found == pseudo_header_sum(self.src, self.dst, self.protocol, payload.bytes.len());
-        if found != expected {
+        if found != expected && !self.is_other_zero(found, expected) {
             bad.push(BadChecksum { of, found, expected, partial });
         }
+    }
+
+    /// In ones' complement 0xffff is zero too, and TCP gives neither of them another meaning (RFC 1624 section 3):
+    /// hosts that update a checksum write one or the other.
+    fn is_other_zero(&self, found: u16, expected: u16) -> bool {
+        self.protocol == PROTOCOL_TCP && found == 0xffff && expected == 0
     }
 
     fn expected_checksum(&self, segment: &[u8], at: usize) -> u16 {
