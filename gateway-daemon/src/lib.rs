@@ -9,5 +9,8 @@ pub mod config;
 pub mod datapath;
 pub mod drain;
 pub mod gateway;
+pub mod health;
 pub mod log;
 pub mod metrics;
+pub mod store;
+pub mod tenancy;

@@ -4,6 +4,7 @@
 //! `client` the two ends. All requests only read.
 
 pub mod client;
+pub mod controller;
 pub mod server;
 pub mod source;
 pub mod types;

@@ -1,0 +1,40 @@
+//! Is a backend alive?
+//!
+//! | module | does |
+//! |---|---|
+//! | `target` | which backends are checked, and how |
+//! | `machine` | from results of checks to up and down, slow start included; no IO, no clock |
+//! | `probe` | one check against a real server |
+//! | `passive` | what real traffic says: unanswered SYNs, RSTs |
+//! | `driver` | runs the machines |
+
+use std::collections::HashMap;
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+
+/// A backend as health knows it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct BackendId {
+    /// Its tenant's name.
+    pub tenant: Arc<str>,
+    /// Its pool's name.
+    pub pool: Arc<str>,
+    /// Its address.
+    pub address: Ipv4Addr,
+    /// Its port.
+    pub port: u16,
+}
+
+/// What the tables are to do with a backend.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// Takes its full share.
+    Up,
+    /// Slow start: takes this many of 100 parts of its share, 1 to 99.
+    Rising(u8),
+    /// Takes no new flows.
+    Down,
+}
+
+/// The standing of every checked backend; those that are not in it are not checked and count as up.
+pub type Standings = Arc<HashMap<BackendId, Standing>>;
