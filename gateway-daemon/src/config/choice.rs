@@ -103,6 +103,24 @@ choice! {
         Preserve = "preserve",
     }
 }
+choice! {
+    /// What new flows meet when no backend of a pool takes any.
+    WhenAllDown "answer" {
+        /// A RST, or an ICMP error, at once.
+        Refuse = "refuse",
+        /// Nothing.
+        Drop = "drop",
+    }
+}
+choice! {
+    /// What becomes of the flows of a backend that goes down.
+    OnBackendDown "choice" {
+        /// They go on, in the hope that it comes back.
+        Keep = "keep",
+        /// Both ends get a RST, so that they connect anew.
+        Reset = "reset",
+    }
+}
 
 impl From<Transport> for Protocol {
     fn from(transport: Transport) -> Self {

@@ -21,6 +21,7 @@ mod choice;
 mod error;
 mod example;
 mod file;
+mod health;
 mod interfaces;
 mod limits;
 mod model;
@@ -33,6 +34,7 @@ mod problem;
 mod reader;
 mod resolve;
 mod schema;
+mod service;
 mod text;
 
 #[cfg(test)]
@@ -43,9 +45,12 @@ use std::io::{self, Read};
 use std::path::Path;
 
 pub use address::{AddressError, BackendAddr, NatAddr, PeerAddr, VipAddr};
-pub use choice::{ChoiceError, HookChoice, Protocol, Side, SourceMode, Transport, XdpMode};
+pub use choice::{
+    ChoiceError, HookChoice, OnBackendDown, Protocol, Side, SourceMode, Transport, WhenAllDown, XdpMode,
+};
 pub use error::{Complaint, ConfigError};
 pub use example::example;
+pub use health::{CheckKind, HealthCheck, StatusRanges};
 pub use interfaces::Interfaces;
 pub use limits::{
     MAX_BACKENDS, MAX_BACKENDS_PER_POOL, MAX_DESTINATIONS, MAX_ENDPOINTS, MAX_ENDPOINTS_PER_GROUP,
@@ -53,7 +58,7 @@ pub use limits::{
 };
 pub use model::{
     Backend, Config, Daemon, Egress, EgressTarget, Endpoint, Gateway, Interface, Limits, Listener, Node,
-    PeerGroup, PeerGroupIndex, Pool, PoolIndex, Tenant, TenantId, Timeouts,
+    PeerGroup, PeerGroupIndex, Pool, PoolIndex, Tenant, Timeouts,
 };
 pub use name::{InterfaceName, ListenerName, NameError, NodeName, PeerGroupName, PoolName, TenantName};
 pub use port::{Port, PortError};
@@ -61,6 +66,9 @@ pub use port_slices::{PortSlices, PortSlicesError};
 pub use prefix::PrefixError;
 
 pub use bounded::{BoundError, NodeId, Weight};
+pub use service::{
+    ApiConfig, ApiListen, EtcdConfig, Principal, Reconcile, StoreConfig, StoreKind, TlsIdentity,
+};
 
 use problem::{Problems, Reported};
 

@@ -1,20 +1,22 @@
 //! What comes out of a configuration file.
 
 use std::net::SocketAddr;
-use std::num::NonZeroU16;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 use std::{fmt, net::Ipv4Addr};
 
 use ipnet::Ipv4Net;
 
 use super::address::{BackendAddr, NatAddr, PeerAddr, VipAddr};
 use super::bounded::{NodeId, Weight};
-use super::choice::{HookChoice, Protocol, Side, SourceMode, Transport, XdpMode};
+use super::choice::{HookChoice, OnBackendDown, Protocol, Side, SourceMode, Transport, WhenAllDown, XdpMode};
+use super::health::HealthCheck;
 use super::name::{InterfaceName, ListenerName, NodeName, PeerGroupName, PoolName, TenantName};
 use super::port::Port;
 use super::port_slices::PortSlices;
+use super::service::{ApiConfig, Reconcile, StoreConfig};
+use crate::tenancy::spec::AdminState;
 
 /// A complete, consistent configuration. Cheap to clone: the lists are shared.
 ///
@@ -35,21 +37,22 @@ pub struct Config {
     pub timeouts: Timeouts,
     /// The interfaces in file order; at least one of each side.
     pub interfaces: Arc<[Interface]>,
-    /// The peer groups in file order.
-    pub peer_groups: Arc<[PeerGroup]>,
-    /// The tenants in file order: `tenants[i].id` is `i + 1`.
-    pub tenants: Arc<[Tenant]>,
+    /// Where the tenants are kept.
+    pub store: StoreConfig,
+    /// Who may use the API.
+    pub api: ApiConfig,
+    /// How the tables of the kernel are kept right.
+    pub reconcile: Reconcile,
+    /// The peer groups, in the order of the file or, when they come from a store, of their names.
+    pub peer_groups: Arc<[Arc<PeerGroup>]>,
+    /// The tenants, in the order of the file or, when they come from a store, of their names.
+    pub tenants: Arc<[Arc<Tenant>]>,
 }
 
 impl Config {
     /// The peer group that a tenant of this configuration refers to.
     pub fn peer_group(&self, index: PeerGroupIndex) -> &PeerGroup {
         &self.peer_groups[index.0]
-    }
-
-    /// The tenant with this id, if there is one.
-    pub fn tenant(&self, id: TenantId) -> Option<&Tenant> {
-        self.tenants.get(usize::from(id.get()) - 1)
     }
 }
 
@@ -80,6 +83,8 @@ pub struct Daemon {
     pub socket: PathBuf,
     /// The directory in a BPF file system where maps and links are pinned.
     pub bpffs: PathBuf,
+    /// The directory of what must outlive the daemon.
+    pub state_dir: PathBuf,
     /// Where metrics are served, if they are.
     pub metrics: Option<SocketAddr>,
 }
@@ -178,39 +183,15 @@ impl PoolIndex {
     }
 }
 
-/// A tenant's number: 1 for the first of the file, without gaps. Not stable when tenants are added or removed
-/// before it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct TenantId(NonZeroU16);
-
-impl TenantId {
-    /// The id of the tenant at `position` (from 0) of the file; `None` beyond [`super::MAX_TENANTS`].
-    pub(super) fn at(position: usize) -> Option<Self> {
-        if position >= super::MAX_TENANTS {
-            return None;
-        }
-        u16::try_from(position + 1).ok().and_then(NonZeroU16::new).map(Self)
-    }
-
-    /// The id as a number, 1 to 16,383.
-    pub fn get(self) -> u16 {
-        self.0.get()
-    }
-}
-
-impl fmt::Display for TenantId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
-    }
-}
-
 /// A customer of the gateway.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tenant {
-    /// Its number.
-    pub id: TenantId,
     /// Its name.
     pub name: TenantName,
+    /// What may happen to its flows.
+    pub state: AdminState,
+    /// When a draining tenant's remaining flows are reset; never when absent.
+    pub drain_until: Option<SystemTime>,
     /// The inside address that stands for it.
     pub nat_ip: NatAddr,
     /// Its own addresses: who may use its egress. No two prefixes, of any tenants, overlap.
@@ -237,6 +218,14 @@ impl Tenant {
 pub struct Pool {
     /// Its name.
     pub name: PoolName,
+    /// What new flows meet when no backend takes any.
+    pub when_all_down: WhenAllDown,
+    /// What becomes of the flows of a backend that goes down.
+    pub on_backend_down: OnBackendDown,
+    /// In which time the share of a backend that came up grows to its full weight; zero is at once.
+    pub slow_start: Duration,
+    /// How its servers are checked; unchecked ones count as up.
+    pub health: Option<HealthCheck>,
     /// Its servers: at least one, and at least one with a weight above 0.
     pub backends: Vec<Backend>,
 }
@@ -250,6 +239,10 @@ pub struct Backend {
     pub port: Port,
     /// Its share of new flows.
     pub weight: Weight,
+    /// What may happen to its flows.
+    pub state: AdminState,
+    /// When a draining backend's remaining flows are reset; never when absent.
+    pub drain_until: Option<SystemTime>,
 }
 
 /// A port of the ingress VIP that belongs to one tenant.

@@ -8,6 +8,7 @@ mod tenants;
 mod totals;
 mod unique;
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,6 +22,7 @@ use super::interfaces::Interfaces;
 use super::model::{Config, Daemon, Gateway, Interface, Limits, Node, Timeouts};
 use super::problem::{At, Located, Problems, Reported};
 use super::reader::Section;
+use super::service::{ApiConfig, Principal, Reconcile, StoreConfig, StoreKind};
 
 /// Resolves the file.
 pub(super) fn resolve(
@@ -42,8 +44,16 @@ pub(super) fn resolve(
         limits: limits(&file.limits),
         timeouts: timeouts(&file.timeouts),
         interfaces: interfaces.into(),
-        peer_groups: Arc::from(peer_groups.into_groups()),
-        tenants: tenants.into(),
+        store: StoreConfig { kind: StoreKind::File, history: 1_000 },
+        api: ApiConfig {
+            admins: vec![Principal::User("root".to_owned())],
+            operators: Vec::new(),
+            viewers: Vec::new(),
+            remote: None,
+        },
+        reconcile: Reconcile { interval: Duration::from_secs(1) },
+        peer_groups: peer_groups.into_groups().into_iter().map(Arc::new).collect(),
+        tenants: tenants.into_iter().map(Arc::new).collect(),
     })
 }
 
@@ -98,6 +108,7 @@ fn daemon(section: &file::Daemon) -> Daemon {
     Daemon {
         socket: section.socket.value.0.clone(),
         bpffs: section.bpffs.value.0.clone(),
+        state_dir: PathBuf::from("/var/lib/two-ip-gateway"),
         metrics: section.metrics.value.0,
     }
 }

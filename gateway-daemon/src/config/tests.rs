@@ -27,7 +27,6 @@ fn absent_fields_have_their_defaults() {
 fn references_are_resolved() {
     let config = sample();
     let tenant = &config.tenants[0];
-    assert_eq!(config.tenant(tenant.id), Some(tenant));
     assert_eq!(config.peer_group(tenant.peer_groups[0]).name.as_str(), "npci");
     assert_eq!(tenant.pool(tenant.listeners[0].pool).name.as_str(), "web");
     assert_eq!(tenant.egress[0].to.to_string(), "192.0.2.100:443");

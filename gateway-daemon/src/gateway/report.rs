@@ -112,7 +112,7 @@ impl Gateway {
                 dropped_packets: traffic.dropped_packets,
             })
         };
-        self.config.tenants.iter().map(read).collect()
+        self.config.tenants.iter().map(|tenant| read(tenant)).collect()
     }
 
     fn read_flows(&self, filter: &FlowFilter) -> Result<FlowList> {

@@ -8,7 +8,6 @@ use ipnet::Ipv4Net;
 use super::conflict::{Conflict, Role};
 use crate::config::address::VipAddr;
 use crate::config::file::{File, Tenant};
-use crate::config::model::TenantId;
 use crate::config::name::TenantName;
 use crate::config::problem::{At, Located, Problems};
 
@@ -22,10 +21,14 @@ pub(super) struct AddressPlan<'f> {
     disputed: bool,
 }
 
+/// A tenant by its place among all, from 0.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Position(usize);
+
 /// One prefix of one tenant's `sources`.
 #[derive(Clone, Copy)]
 struct Source<'f> {
-    id: TenantId,
+    id: Position,
     tenant: &'f Tenant,
     prefix: Ipv4Net,
     at: &'f At,
@@ -82,7 +85,7 @@ impl<'f> AddressPlan<'f> {
         }
     }
 
-    fn add_nat_ip(&mut self, id: TenantId, tenant: &'f Tenant, problems: &mut Problems) {
+    fn add_nat_ip(&mut self, id: Position, tenant: &'f Tenant, problems: &mut Problems) {
         let Located { value: address, at } = &tenant.nat_ip;
         let address = *address;
         if let Some(vip) = self.vips.iter().find(|vip| vip.value.get() == address.get()) {
@@ -105,7 +108,7 @@ impl<'f> AddressPlan<'f> {
     }
 
     /// Whether `address` is one of the tenant's sources.
-    pub(super) fn is_source_of(&self, address: Ipv4Addr, id: TenantId) -> bool {
+    pub(super) fn is_source_of(&self, address: Ipv4Addr, id: Position) -> bool {
         self.disputed || self.source_of(address).is_some_and(|source| source.id == id)
     }
 
@@ -137,10 +140,9 @@ impl<'f> AddressPlan<'f> {
     }
 }
 
-/// The tenants with their ids.
-pub(super) fn numbered(tenants: &[Tenant]) -> impl Iterator<Item = (TenantId, &Tenant)> {
-    let ids = (0..).map_while(TenantId::at);
-    ids.zip(tenants)
+/// The tenants with their positions.
+pub(super) fn numbered(tenants: &[Tenant]) -> impl Iterator<Item = (Position, &Tenant)> {
+    (0..).map(Position).zip(tenants)
 }
 
 /// Reports it at the one that comes later in the file.

@@ -1,20 +1,22 @@
 //! Tenants: pools, listeners and addressed egress.
 
 use std::collections::{BTreeSet, HashMap};
+use std::time::Duration;
 
-use super::addresses::{AddressPlan, numbered};
+use super::addresses::{AddressPlan, Position, numbered};
 use super::conflict::Conflict;
 use super::peers::PeerGroups;
 use super::unique::Unique;
 use crate::config::address::BackendAddr;
-use crate::config::choice::{Protocol, Transport};
+use crate::config::choice::{OnBackendDown, Protocol, Transport, WhenAllDown};
 use crate::config::file;
 use crate::config::limits::MAX_DESTINATIONS;
-use crate::config::model::{Backend, Egress, Listener, PeerGroupIndex, Pool, PoolIndex, Tenant, TenantId};
+use crate::config::model::{Backend, Egress, Listener, PeerGroupIndex, Pool, PoolIndex, Tenant};
 use crate::config::name::PoolName;
 use crate::config::port::Port;
 use crate::config::problem::{At, Located, Problems};
 use crate::config::reader::Section;
+use crate::tenancy::spec::AdminState;
 
 /// The ports that are taken, and where.
 type Ports<'f> = HashMap<(Transport, Port), &'f At>;
@@ -47,13 +49,14 @@ struct Resolver<'a, 'f> {
 }
 
 impl<'a> Resolver<'a, '_> {
-    fn tenant(&mut self, id: TenantId, section: &'a file::Tenant) -> Tenant {
+    fn tenant(&mut self, id: Position, section: &'a file::Tenant) -> Tenant {
         let sources = section.sources.value.iter().map(|source| source.value.0).collect();
         let peer_groups = self.peer_groups(section);
         let (pools, pool_names) = self.pools(id, section);
         Tenant {
-            id,
             name: section.name.value.clone(),
+            state: AdminState::Active,
+            drain_until: None,
             nat_ip: section.nat_ip.value,
             sources,
             listeners: self.listeners(section, &pool_names),
@@ -90,7 +93,7 @@ impl<'a> Resolver<'a, '_> {
         }
     }
 
-    fn pools(&mut self, id: TenantId, section: &file::Tenant) -> (Vec<Pool>, Unique<PoolName>) {
+    fn pools(&mut self, id: Position, section: &file::Tenant) -> (Vec<Pool>, Unique<PoolName>) {
         let mut names = Unique::new("pool");
         let mut pools = Vec::new();
         for pool in &section.pool {
@@ -100,7 +103,7 @@ impl<'a> Resolver<'a, '_> {
         (pools, names)
     }
 
-    fn pool(&mut self, id: TenantId, section: &file::Pool, tenant: &file::Tenant) -> Pool {
+    fn pool(&mut self, id: Position, section: &file::Pool, tenant: &file::Tenant) -> Pool {
         let name = &section.name.value;
         if section.backend.is_empty() {
             self.problems.add(&section.at().field("backend"), &Conflict::EmptyPool { pool: name.clone() });
@@ -117,16 +120,29 @@ impl<'a> Resolver<'a, '_> {
             }
             backends.push(backend);
         }
-        Pool { name: name.clone(), backends }
+        Pool {
+            name: name.clone(),
+            when_all_down: WhenAllDown::Refuse,
+            on_backend_down: OnBackendDown::Keep,
+            slow_start: Duration::ZERO,
+            health: None,
+            backends,
+        }
     }
 
-    fn backend(&mut self, id: TenantId, section: &file::Backend, tenant: &file::Tenant) -> Backend {
+    fn backend(&mut self, id: Position, section: &file::Backend, tenant: &file::Tenant) -> Backend {
         self.check_backend_address(id, &section.address, tenant);
-        Backend { address: section.address.value, port: section.port.value, weight: section.weight.value }
+        Backend {
+            address: section.address.value,
+            port: section.port.value,
+            weight: section.weight.value,
+            state: AdminState::Active,
+            drain_until: None,
+        }
     }
 
     /// A backend is one of its tenant's sources, and neither VIP nor NAT IP.
-    fn check_backend_address(&mut self, id: TenantId, backend: &Located<BackendAddr>, tenant: &file::Tenant) {
+    fn check_backend_address(&mut self, id: Position, backend: &Located<BackendAddr>, tenant: &file::Tenant) {
         let Located { value: address, at } = backend;
         let address = *address;
         if let Some((role, other)) = self.plan.gateway_role_of(address.get()) {
