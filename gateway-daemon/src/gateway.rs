@@ -1,36 +1,53 @@
 //! The gateway of this node: configuration, tables and attached programs as one thing.
+//!
+//! | module | does |
+//! |---|---|
+//! | `apply` | brings the tables to a configuration |
+//! | `heal` | compares the kernel with what it should hold, and repairs it |
+//! | `report` | tells operators |
+//! | `attach`, `forwarding` | interfaces: hooks, the kernel's switches |
+
+mod apply;
+mod attach;
+mod forwarding;
+mod heal;
+mod report;
 
 use std::{
+    collections::HashSet,
     fs::File,
+    net::Ipv4Addr,
     path::{Path, PathBuf},
-    sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
+    sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
     time::{Instant, SystemTime},
 };
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Result, bail};
+use arc_swap::ArcSwap;
 use aya::Ebpf;
-use gateway_common::abi::Side;
+use gateway_common::abi::TenantId;
 use tracing::{info, warn};
 
 use crate::{
-    config::{self, Config},
+    config::Config,
     datapath::{
-        desired::{Desired, TenantIds, check, desired},
         expiry::{self, Expired},
-        flows,
-        hook::{self, Hook},
-        host::{self, Host, HostLink},
+        hook::Hook,
+        host::Host,
         pins::Pins,
-        programs::{self, Attachment, TableSizes, Target},
+        plan::{Mirror, TenantIds, Touched, check, check_slots},
+        programs::{self, Attachment, TableSizes},
         tables::{self, Tables},
     },
+    health::{BackendId, Standing, Standings},
 };
 
-mod report;
+pub use heal::{Healed, RepairKind, Repairs};
 
 /// One node's gateway. Shared by all tasks; readers do not wait for each other.
 pub struct Gateway {
-    config: Config,
+    config: ArcSwap<Config>,
+    standings: ArcSwap<Standings>,
     config_path: PathBuf,
     started: Instant,
     state: RwLock<State>,
@@ -42,10 +59,17 @@ pub struct Gateway {
 struct State {
     ebpf: Ebpf,
     tables: Tables,
+    mirror: Mirror,
+    /// Is the mirror not to be trusted, since a write failed?
+    out_of_step: bool,
+    /// Numbers of the configured tenants, and of removed ones that still have flows.
     tenants: TenantIds,
+    /// Backends that took new flows when this daemon started, as the tables say.
+    carried: HashSet<(TenantId, Ipv4Addr, u16)>,
     host: Host,
     attachments: Vec<Attachment>,
     warnings: Vec<String>,
+    repairs: Repairs,
     generation: u32,
     loaded_at: SystemTime,
 }
@@ -71,7 +95,7 @@ impl Gateway {
         let sizes =
             TableSizes { established: 2 * config.limits.flows, half_open: 2 * config.limits.half_open_flows };
         let mut ebpf = programs::load(Some(&pins), sizes)?;
-        let mut tables = Tables::open(&pins)?;
+        let tables = Tables::open(&pins)?;
         programs::expiry_program(&mut ebpf)?;
         refuse_new_identity(&tables, &config)?;
         let warnings =
@@ -79,13 +103,27 @@ impl Gateway {
         for warning in &warnings {
             warn!("{warning}");
         }
-        let tenants = tables.tenant_ids(config.tenants.iter().map(|tenant| tenant.name.as_str()))?;
-        let generation = fill(&mut tables, &config, &host, &tenants)?;
-        let attachments = programs::attach(&mut ebpf, &pins, &targets(&config, &host)?)?;
-        switch_forwarding_on(&config, &host)?;
-        let state = State { ebpf, tables, tenants, host, attachments, warnings, generation, loaded_at: now };
+        let mut state = State {
+            ebpf,
+            tenants: tables.known_tenants()?,
+            mirror: apply::recover(&tables)?,
+            out_of_step: false,
+            carried: apply::carried(&tables)?,
+            generation: tables.settings()?.generation,
+            tables,
+            host,
+            attachments: Vec::new(),
+            warnings,
+            repairs: Repairs::default(),
+            loaded_at: now,
+        };
+        let standings = state.first_standings(&config);
+        state.apply(&config, &standings, &Touched::All)?;
+        state.attachments = programs::attach(&mut state.ebpf, &pins, &attach::targets(&config, &state.host))?;
+        forwarding::switch_on(&config, &state.host)?;
         let gateway = Self {
-            config,
+            config: ArcSwap::from_pointee(config),
+            standings: ArcSwap::from_pointee(standings),
             config_path: path.to_owned(),
             started: Instant::now(),
             state: RwLock::new(state),
@@ -96,8 +134,8 @@ impl Gateway {
     }
 
     /// The configuration in force.
-    pub fn config(&self) -> &Config {
-        &self.config
+    pub fn config(&self) -> Arc<Config> {
+        self.config.load_full()
     }
 
     /// A panic of another task while it held the lock leaves maps and links as they are: reading on is right.
@@ -109,6 +147,33 @@ impl Gateway {
         self.state.write().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Brings the tables to another configuration; returns how many entries were written or removed.
+    ///
+    /// # Errors
+    ///
+    /// When the configuration does not fit: nothing has changed then. When the kernel refuses a write the new
+    /// configuration is in force and the tables are brought to it by the next [`Gateway::heal`].
+    pub fn reconfigure(&self, config: Arc<Config>, touched: &Touched) -> Result<usize> {
+        let mut state = self.state_mut();
+        check_slots(&config)?;
+        state.generation = state.generation.wrapping_add(1);
+        state.loaded_at = SystemTime::now();
+        let applied = state.apply(&config, &self.standings.load(), touched);
+        self.config.store(config);
+        applied
+    }
+
+    /// Brings the tables to what health says now; returns how many entries were written or removed.
+    pub fn follow_health(&self, standings: Standings) -> Result<usize> {
+        let mut state = self.state_mut();
+        let touched = tenants_that_differ(&self.standings.load(), &standings);
+        self.standings.store(Arc::new(standings.clone()));
+        if touched.is_empty() {
+            return Ok(0);
+        }
+        state.apply(&self.config(), &standings, &Touched::These(touched))
+    }
+
     /// Follows changes of the host: addresses, interfaces that came, went or were made anew. Returns whether there
     /// were any.
     pub fn follow_host(&self, host: Host) -> Result<bool> {
@@ -116,15 +181,19 @@ impl Gateway {
             return Ok(false);
         }
         info!("interfaces or addresses of the host have changed");
+        let config = self.config();
         let mut state = self.state_mut();
-        let State { ebpf, tables, tenants, attachments, .. } = &mut *state;
-        let generation = fill(tables, &self.config, &host, tenants)?;
-        let pins = Pins::new(&self.config.daemon.bpffs);
-        *attachments = programs::attach(ebpf, &pins, &targets(&self.config, &host)?)?;
-        switch_forwarding_on(&self.config, &host)?;
-        state.generation = generation;
         state.host = host;
+        state.apply(&config, &self.standings.load(), &Touched::These(std::collections::BTreeSet::new()))?;
+        state.attach(&config)?;
         Ok(true)
+    }
+
+    /// Did this backend take new flows when this daemon started?
+    pub fn has_carried(&self, backend: &BackendId) -> bool {
+        let state = self.state();
+        let tenant = state.tenants.get(&*backend.tenant).copied().unwrap_or(TenantId::NONE);
+        state.carried.contains(&(tenant, backend.address, backend.port))
     }
 
     /// Deletes flows that have been idle for too long.
@@ -140,18 +209,16 @@ impl Gateway {
 
     /// Where this gateway's maps and links are pinned.
     pub fn pins(&self) -> Pins {
-        Pins::new(&self.config.daemon.bpffs)
+        Pins::new(&self.config.load().daemon.bpffs)
     }
+}
 
-    fn forget_removed_tenants(&self) -> Result<()> {
-        let mut state = self.state_mut();
-        let mut busy = std::collections::HashSet::new();
-        for map in state.tables.flow_maps() {
-            busy.extend(flows::count(map)?.tenants.into_keys());
-        }
-        let State { tables, tenants, .. } = &mut *state;
-        tables.forget_tenants(tenants, |tenant| busy.contains(&tenant))
-    }
+/// Names of the tenants of which some backend's standing is not the same in both.
+fn tenants_that_differ(old: &Standings, new: &Standings) -> std::collections::BTreeSet<String> {
+    let differs = |(id, standing): &(&BackendId, &Standing)| old.get(*id) != Some(*standing);
+    let gone = old.keys().filter(|id| !new.contains_key(*id));
+    let changed = new.iter().filter(differs).map(|(id, _)| id);
+    changed.chain(gone).map(|id| id.tenant.to_string()).collect()
 }
 
 /// Refuses to change whose flows these are while there are any: known flows would go on under the old address, or never
@@ -167,115 +234,6 @@ fn refuse_new_identity(tables: &Tables, config: &Config) -> Result<()> {
         "a VIP or the node's id has changed, and flows of the old ones are tracked: put them back, or end all flows with \
          `gateway-daemon unload`"
     )
-}
-
-/// Brings the tables to the configuration; returns the generation that they then hold. Writes nothing when they hold it
-/// already, so a restart changes nothing that a packet could notice.
-fn fill(tables: &mut Tables, config: &Config, host: &Host, tenants: &TenantIds) -> Result<u32> {
-    let current = tables.settings()?.generation;
-    let to_switch = to_switch_on(tables, config, host)?;
-    let with_flags = |generation| -> Result<Desired> {
-        let mut desired = desired(config, host, tenants, generation)?;
-        for (index, interface) in &mut desired.interfaces {
-            *interface = interface.with_forwarding_switched_on(to_switch.contains(index));
-        }
-        Ok(desired)
-    };
-    let unchanged = with_flags(current)?;
-    if tables.holds(&unchanged)? {
-        return Ok(current);
-    }
-    switch_off_removed(tables, &unchanged)?;
-    let next = current.wrapping_add(1);
-    tables.apply(&with_flags(next)?)?;
-    Ok(next)
-}
-
-/// Interfaces where forwarding is the daemon's to switch: it is off, or an earlier daemon has switched it on. This is
-/// noted in the table before the switch is touched, so that `unload` finds it whenever the daemon dies.
-fn to_switch_on(tables: &Tables, config: &Config, host: &Host) -> Result<Vec<u32>> {
-    let known = tables.interfaces()?;
-    let mut ours = Vec::new();
-    for link in forwarding_links(config, host) {
-        let earlier =
-            known.get(&link.index).is_some_and(gateway_common::abi::Interface::forwarding_switched_on);
-        if earlier || !is_forwarding(&link.name)? {
-            ours.push(link.index);
-        }
-    }
-    Ok(ours)
-}
-
-/// Interfaces that leave the configuration forward no more before their program goes.
-fn switch_off_removed(tables: &Tables, desired: &Desired) -> Result<()> {
-    for (index, interface) in tables.interfaces()? {
-        let stays = desired.interfaces.iter().any(|(wanted, _)| *wanted == index);
-        if stays || !interface.forwarding_switched_on() {
-            continue;
-        }
-        let Some(name) = host::name_of(index) else { continue };
-        host::set_forwarding(&name, false)
-            .with_context(|| format!("cannot switch IPv4 forwarding off again on {name}"))?;
-        info!(interface = name, "switched IPv4 forwarding off again");
-    }
-    Ok(())
-}
-
-/// The kernel answers questions about routes only for interfaces that forward. Comes last: until the programs are
-/// attached nothing may be forwarded, and until forwarding is on they drop.
-fn switch_forwarding_on(config: &Config, host: &Host) -> Result<()> {
-    for link in forwarding_links(config, host) {
-        switch_on(&link.name)?;
-    }
-    Ok(())
-}
-
-/// The configured interfaces and the VLAN devices on them.
-fn forwarding_links<'a>(config: &'a Config, host: &'a Host) -> impl Iterator<Item = &'a HostLink> {
-    config.interfaces.iter().filter_map(|configured| host.link(configured.name.as_str())).flat_map(|link| {
-        let vlans = host.vlans_on(link.index).map(|(vlan, _)| vlan);
-        std::iter::once(link).chain(vlans)
-    })
-}
-
-fn is_forwarding(interface: &str) -> Result<bool> {
-    host::forwarding(interface).with_context(|| format!("cannot read the forwarding switch of {interface}"))
-}
-
-/// Switches forwarding on if it is off.
-fn switch_on(interface: &str) -> Result<()> {
-    if is_forwarding(interface)? {
-        return Ok(());
-    }
-    host::set_forwarding(interface, true).with_context(|| {
-        format!("cannot switch IPv4 forwarding on: `sysctl net.ipv4.conf.{interface}.forwarding=1`")
-    })?;
-    info!(interface, "switched IPv4 forwarding on");
-    Ok(())
-}
-
-fn targets(config: &Config, host: &Host) -> Result<Vec<Target>> {
-    let mut virtual_kinds = Vec::new();
-    let mut links = Vec::new();
-    for configured in config.interfaces.iter() {
-        let name = configured.name.as_str();
-        let link =
-            host.link(name).with_context(|| format!("interface {name} does not exist on this host"))?;
-        if let Some(kind) = &link.kind {
-            virtual_kinds.push((name.to_owned(), kind.clone()));
-        }
-        links.push((configured, link.index));
-    }
-    let target = |(configured, ifindex): (&config::Interface, u32)| Target {
-        interface: configured.name.as_str().to_owned(),
-        ifindex,
-        side: match configured.side {
-            config::Side::External => Side::External,
-            config::Side::Internal => Side::Internal,
-        },
-        choice: hook::choose(configured.hook, configured.xdp_mode, &virtual_kinds),
-    };
-    Ok(links.into_iter().map(target).collect())
 }
 
 /// Advice about virtual interfaces in XDP, for `status`.

@@ -91,6 +91,11 @@ impl DestinationKey {
         Self { tenant_be: tenant.0.to_be(), protocol: protocol as u8, pad: 0, port, pad2: 0, address }
     }
 
+    /// The tenant.
+    pub const fn tenant(&self) -> TenantId {
+        TenantId(u16::from_be(self.tenant_be))
+    }
+
     /// The same tenant, protocol and port with another address.
     #[must_use]
     pub const fn with_address(mut self, address: Addr) -> Self {

@@ -25,7 +25,7 @@ use clap::{Parser, Subcommand};
 use crate::api::client::ClientError;
 use crate::api::server::BindError;
 use crate::config::ConfigError;
-use crate::datapath::desired::DesiredError;
+use crate::datapath::plan::PlanError;
 use crate::log::LogError;
 
 /// Shown below every long help.
@@ -114,7 +114,7 @@ fn remedy(error: &anyhow::Error) -> Option<&str> {
 }
 
 fn exit_of(error: &anyhow::Error) -> Exit {
-    if error.is::<ConfigError>() || error.is::<DesiredError>() || error.is::<LogError>() {
+    if error.is::<ConfigError>() || error.is::<PlanError>() || error.is::<LogError>() {
         return Exit::Refused;
     }
     match error.downcast_ref::<ClientError>() {

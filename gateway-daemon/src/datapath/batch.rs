@@ -1,20 +1,30 @@
-//! Reading a hash map in batches: one system call for thousands of entries instead of two for each.
+//! Reading and writing maps in batches: one system call for thousands of entries instead of one or two for each.
 //!
-//! aya has no wrapper for `BPF_MAP_LOOKUP_BATCH` (kernel 5.6, commit cb4d03ab499d).
+//! aya has no wrapper for the batch commands (kernel 5.6, commit cb4d03ab499d; for tries 5.14, commit 740b486a8d1f).
 
 use std::{
     io,
     mem::size_of,
-    os::fd::{AsFd as _, AsRawFd as _, BorrowedFd},
+    os::fd::{AsFd as _, AsRawFd as _},
 };
 
 use aya::{Pod, maps::MapData};
 
-/// Entries a call. The kernel refuses (`ENOSPC`) to split a bucket, so it must exceed any bucket's length by far.
-const BATCH: u32 = 4096;
+/// Entries a call. The kernel refuses (`ENOSPC`) to split a bucket of a hash map, so it must exceed any bucket's length
+/// by far.
+const BATCH: usize = 4096;
 
-/// `BPF_MAP_LOOKUP_BATCH` of `enum bpf_cmd`.
-const LOOKUP_BATCH: libc::c_int = 24;
+/// Room for a position: four bytes in a hash map, a key in the others.
+const POSITION_BYTES: usize = 64;
+
+/// Commands of `enum bpf_cmd`.
+#[derive(Clone, Copy)]
+#[repr(i32)]
+enum Command {
+    Lookup = 24,
+    Update = 26,
+    Delete = 27,
+}
 
 /// The member `batch` of `union bpf_attr`.
 #[repr(C)]
@@ -30,65 +40,142 @@ struct BatchAttr {
     flags: u64,
 }
 
-/// Calls `visit` for every entry of a hash map. Entries that come or go meanwhile may be seen or not, and an entry may
-/// be seen twice; none that stays is missed.
+/// Where a batch ended, as the kernel wrote it.
+#[derive(Clone, Copy)]
+#[repr(C, align(8))]
+struct Position([u8; POSITION_BYTES]);
+
+/// Calls `visit` for every entry of a hash map or trie. Entries that come or go meanwhile may be seen or not, and an
+/// entry may be seen twice; none that stays is missed.
 ///
 /// # Errors
 ///
 /// What the kernel says; `InvalidInput` when the map's keys or values are of another size.
 pub fn for_each<K: Pod, V: Pod>(map: &MapData, mut visit: impl FnMut(&K, &V)) -> io::Result<()> {
-    let info = map.info().map_err(io::Error::other)?;
-    if info.key_size() as usize != size_of::<K>() || info.value_size() as usize != size_of::<V>() {
-        return Err(io::Error::from(io::ErrorKind::InvalidInput));
-    }
-    let mut keys: Vec<K> = Vec::with_capacity(BATCH as usize);
-    let mut values: Vec<V> = Vec::with_capacity(BATCH as usize);
+    check_sizes::<K, V>(map)?;
+    let mut keys: Vec<K> = Vec::with_capacity(BATCH);
+    let mut values: Vec<V> = Vec::with_capacity(BATCH);
     let mut position = None;
     loop {
-        let read = lookup(map.fd().as_fd(), position, &mut keys, &mut values)?;
+        let next = lookup(map, position.as_ref(), BATCH, &mut keys, &mut values)?;
         for (key, value) in keys.iter().zip(&values) {
             visit(key, value);
         }
-        match read {
+        match next {
             Some(next) => position = Some(next),
             None => return Ok(()),
         }
     }
 }
 
-/// Reads the batch after `position`; returns where the next one starts, or `None` after the last.
+/// The values of an array from index `first` on; fewer than `count` when the array ends before.
+///
+/// # Errors
+///
+/// As [`for_each`].
+pub fn array_range<V: Pod>(map: &MapData, first: u32, count: usize) -> io::Result<Vec<V>> {
+    check_sizes::<u32, V>(map)?;
+    let mut keys: Vec<u32> = Vec::with_capacity(count);
+    let mut values: Vec<V> = Vec::with_capacity(count);
+    // The kernel begins with the key after the position.
+    let position = first.checked_sub(1).map(|before| {
+        let mut bytes = [0; POSITION_BYTES];
+        bytes[..4].copy_from_slice(&before.to_ne_bytes());
+        Position(bytes)
+    });
+    lookup(map, position.as_ref(), count, &mut keys, &mut values)?;
+    Ok(values)
+}
+
+/// Writes entries, existing or new.
+///
+/// # Errors
+///
+/// What the kernel says; the entries before the one that it refused are written.
+pub fn update<K: Pod, V: Pod>(map: &MapData, keys: &[K], values: &[V]) -> io::Result<()> {
+    check_sizes::<K, V>(map)?;
+    for (keys, values) in keys.chunks(BATCH).zip(values.chunks(BATCH)) {
+        let attr = BatchAttr { values: values.as_ptr() as u64, ..attr_of(map, keys)? };
+        // SAFETY: keys and values are as many elements of the map's sizes as `count` says.
+        unsafe { call(Command::Update, attr) }?;
+    }
+    Ok(())
+}
+
+/// Removes entries.
+///
+/// # Errors
+///
+/// What the kernel says, `NotFound` for a key that is not there; the entries before it are removed.
+pub fn delete<K: Pod>(map: &MapData, keys: &[K]) -> io::Result<()> {
+    if map.info().map_err(io::Error::other)?.key_size() as usize != size_of::<K>() {
+        return Err(io::ErrorKind::InvalidInput.into());
+    }
+    for keys in keys.chunks(BATCH) {
+        // SAFETY: keys are as many elements of the map's key size as `count` says.
+        unsafe { call(Command::Delete, attr_of(map, keys)?) }?;
+    }
+    Ok(())
+}
+
+fn check_sizes<K, V>(map: &MapData) -> io::Result<()> {
+    let info = map.info().map_err(io::Error::other)?;
+    let fits = info.key_size() as usize == size_of::<K>() && info.value_size() as usize == size_of::<V>();
+    if fits { Ok(()) } else { Err(io::ErrorKind::InvalidInput.into()) }
+}
+
+fn attr_of<K>(map: &MapData, keys: &[K]) -> io::Result<BatchAttr> {
+    Ok(BatchAttr {
+        keys: keys.as_ptr() as u64,
+        count: u32::try_from(keys.len()).map_err(io::Error::other)?,
+        map_fd: u32::try_from(map.fd().as_fd().as_raw_fd()).map_err(io::Error::other)?,
+        ..BatchAttr::default()
+    })
+}
+
+/// Reads at most `count` entries after `position`; returns where the next ones start, or `None` after the last.
 fn lookup<K: Pod, V: Pod>(
-    map: BorrowedFd<'_>,
-    position: Option<u32>,
+    map: &MapData,
+    position: Option<&Position>,
+    count: usize,
     keys: &mut Vec<K>,
     values: &mut Vec<V>,
-) -> io::Result<Option<u32>> {
-    let mut next = 0_u32;
-    let mut attr = BatchAttr {
-        in_batch: position.as_ref().map_or(0, address),
+) -> io::Result<Option<Position>> {
+    keys.clear();
+    values.clear();
+    let mut next = Position([0; POSITION_BYTES]);
+    let attr = BatchAttr {
+        in_batch: position.map_or(0, |position| std::ptr::from_ref(position) as u64),
         out_batch: (&raw mut next) as u64,
         keys: keys.as_mut_ptr() as u64,
         values: values.as_mut_ptr() as u64,
-        count: BATCH,
-        map_fd: u32::try_from(map.as_raw_fd()).map_err(io::Error::other)?,
-        ..BatchAttr::default()
+        count: u32::try_from(count).map_err(io::Error::other)?,
+        ..attr_of::<K>(map, &[])?
     };
-    // SAFETY: both buffers have room for `count` elements of the map's sizes, as the caller has checked; the
-    // positions point to 32-bit words, as hash maps want them; `attr` is valid for its size.
-    let result = unsafe { libc::syscall(libc::SYS_bpf, LOOKUP_BATCH, &raw mut attr, size_of::<BatchAttr>()) };
-    let error = io::Error::last_os_error();
-    let last = result != 0 && error.raw_os_error() == Some(libc::ENOENT);
-    if result != 0 && !last {
-        return Err(error);
-    }
-    // SAFETY: the kernel has filled `count` elements of each buffer; any bytes are valid for `Pod`.
+    // SAFETY: both buffers have room for `count` elements of the map's sizes, as the callers have seen to; positions
+    // are larger than any key.
+    let (read, ended) = unsafe { call(Command::Lookup, attr) }?;
+    // SAFETY: the kernel has filled so many elements of each buffer; any bytes are valid for `Pod`.
     unsafe {
-        keys.set_len(attr.count as usize);
-        values.set_len(attr.count as usize);
+        keys.set_len(read);
+        values.set_len(read);
     }
-    Ok((!last).then_some(next))
+    Ok((!ended).then_some(next))
 }
 
-fn address<T>(value: &T) -> u64 {
-    std::ptr::from_ref(value) as u64
+/// Returns how many entries were handled, and whether a lookup has reached the end of the map.
+///
+/// # Safety
+///
+/// The pointers in `attr` are valid for what the command does with them.
+unsafe fn call(command: Command, mut attr: BatchAttr) -> io::Result<(usize, bool)> {
+    // SAFETY: `attr` is valid for its size; for what it points to, see above.
+    let result =
+        unsafe { libc::syscall(libc::SYS_bpf, command as i32, &raw mut attr, size_of::<BatchAttr>()) };
+    let error = io::Error::last_os_error();
+    match (result, command, error.raw_os_error()) {
+        (0, ..) => Ok((attr.count as usize, false)),
+        (_, Command::Lookup, Some(libc::ENOENT)) => Ok((attr.count as usize, true)),
+        _ => Err(error),
+    }
 }

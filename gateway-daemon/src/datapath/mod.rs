@@ -13,14 +13,18 @@
 //! | [`pins`] | where everything is pinned, and how to remove it |
 
 pub mod batch;
-pub mod desired;
+pub mod changes;
+pub mod contents;
 pub mod expiry;
 pub mod flows;
 pub mod hook;
 pub mod host;
+pub mod link;
 pub mod neighbours;
 pub mod pins;
+pub mod plan;
 pub mod programs;
+pub mod table;
 pub mod tables;
 
 mod unload;

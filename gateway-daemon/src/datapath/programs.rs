@@ -18,6 +18,7 @@ use tracing::{info, warn};
 
 use super::{
     hook::{Choice, Hook},
+    link,
     pins::{LinkName, Pins},
 };
 
@@ -68,6 +69,8 @@ pub struct Attachment {
     pub why: String,
     /// Was the link adopted from an earlier run?
     pub adopted: bool,
+    /// The program in the link.
+    pub program_id: Option<u32>,
 }
 
 /// An interface that is to be attached.
@@ -123,6 +126,7 @@ fn attach_one(ebpf: &mut Ebpf, pins: &Pins, target: &Target) -> Result<Attachmen
         side: target.side,
         why: why.to_owned(),
         adopted,
+        program_id: link::inspect(&pins.link(&name(hook))).ok().flatten().map(|info| info.program_id),
     };
     let first = &target.choice;
     let refused = match attach_hook(ebpf, pins, target.side, &name(first.hook)) {

@@ -41,7 +41,7 @@ impl Source for Gateway {
 
     fn flows(&self, filter: &FlowFilter) -> Result<FlowList, SourceError> {
         if let Some(name) = &filter.tenant
-            && !self.config.tenants.iter().any(|tenant| tenant.name.as_str() == name)
+            && !self.config().tenants.iter().any(|tenant| tenant.name.as_str() == name)
         {
             return Err(SourceError::UnknownTenant { name: name.clone() });
         }
@@ -60,18 +60,19 @@ fn unavailable(error: anyhow::Error) -> SourceError {
 
 impl Gateway {
     fn read_status(&self) -> Result<Status> {
+        let config = self.config();
         let state = self.state();
         let interfaces: Vec<_> =
-            self.config.interfaces.iter().map(|interface| state.interface(interface)).collect();
+            self.config().interfaces.iter().map(|interface| state.interface(interface)).collect();
         let tables = state.table_status()?;
-        let warnings = state.all_warnings(&self.config, &interfaces, &tables);
+        let warnings = state.all_warnings(&config, &interfaces, &tables);
         let counters = state.tables.counters()?;
-        let gateway = &self.config.gateway;
+        let gateway = &config.gateway;
         Ok(Status {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             node: NodeStatus {
-                name: self.config.node.name.as_str().to_owned(),
-                id: self.config.node.id.get(),
+                name: config.node.name.as_str().to_owned(),
+                id: config.node.id.get(),
                 pid: std::process::id(),
                 uptime_secs: self.started.elapsed().as_secs(),
                 abi_version: ABI_VERSION,
@@ -96,7 +97,7 @@ impl Gateway {
     fn tenant_status(&self, state: &State) -> Result<Vec<TenantStatus>> {
         let [established, half_open] = state.tables.flow_maps();
         let (tracked, opening) = (flows::count(established)?, flows::count(half_open)?);
-        let read = |tenant: &config::Tenant| -> Result<TenantStatus> {
+        let read = |tenant: &std::sync::Arc<config::Tenant>| -> Result<TenantStatus> {
             let id = state.tenant_id(tenant.name.as_str());
             let traffic = state.tables.tenant_stats(id)?;
             Ok(TenantStatus {
@@ -112,7 +113,7 @@ impl Gateway {
                 dropped_packets: traffic.dropped_packets,
             })
         };
-        self.config.tenants.iter().map(|tenant| read(tenant)).collect()
+        self.config().tenants.iter().map(|tenant| read(tenant)).collect()
     }
 
     fn read_flows(&self, filter: &FlowFilter) -> Result<FlowList> {
@@ -156,7 +157,7 @@ impl Gateway {
             })
             .collect();
         let mut tenants = Vec::new();
-        for tenant in self.config.tenants.iter() {
+        for tenant in self.config().tenants.iter() {
             let name = tenant.name.as_str();
             let packets = state.tables.tenant_stats(state.tenant_id(name))?.dropped_packets;
             if packets > 0 {

@@ -10,9 +10,11 @@ use aya::programs::{ProgramInfo, SchedClassifier, TestRun as _, TestRunOptions, 
 use gateway_common::abi::{CtEntry, FlowKey, Mac, Side, TenantId};
 use gateway_common::{limits, names};
 use gateway_daemon::config::{Config, Interfaces};
-use gateway_daemon::datapath::desired::{Desired, TenantIds, desired};
+use gateway_daemon::datapath::changes::Changes;
+use gateway_daemon::datapath::contents::Contents;
 use gateway_daemon::datapath::host::{Host, HostLink};
 use gateway_daemon::datapath::pins::Pins;
+use gateway_daemon::datapath::plan::{self, TenantIds};
 use gateway_daemon::datapath::programs::{self, TableSizes};
 use gateway_daemon::datapath::tables::Tables;
 use nix::net::if_::if_nametoindex;
@@ -181,7 +183,9 @@ impl Rig {
             load(&mut ebpf, hook, role);
         }
         let mut tables = Tables::open(&pins).expect("every map is pinned");
-        tables.apply(&contents(topology, &bpffs)).expect("the tables take the configuration");
+        let empty = tables.contents().expect("readable");
+        let changes = Changes::between(&empty, &contents(topology, &bpffs));
+        tables.apply(&changes).expect("the tables take the configuration");
         fix_neighbours(topology);
         let mut rig = Self {
             places: places(topology),
@@ -332,14 +336,14 @@ fn places(topology: &Topology) -> Places {
 }
 
 /// The tables of the lab's usual configuration.
-fn contents(topology: &Topology, bpffs: &BpfFs) -> Desired {
+fn contents(topology: &Topology, bpffs: &BpfFs) -> Contents {
     let mut config = GatewayConfig::for_topology(topology, topology.session().dir(), bpffs.path());
     world::configure(&mut config, topology);
     let config = Config::parse("bench", &config.render(), &Interfaces::Unchecked)
         .unwrap_or_else(|error| panic!("{error}"));
     let names = config.tenants.iter().map(|tenant| tenant.name.as_str().to_owned());
     let ids: TenantIds = names.zip((1..).map(TenantId)).collect();
-    desired(&config, &host(topology), &ids, 1).expect("the configuration fits")
+    plan::contents(&config, &host(topology), &ids, 1).expect("the configuration fits")
 }
 
 /// What the daemon would read from the kernel.

@@ -2,7 +2,7 @@
 
 use gateway_common::abi::TenantId;
 use gateway_common::drop_reason::DropReason;
-use gateway_daemon::datapath::desired::Desired;
+use gateway_daemon::datapath::contents::Contents;
 
 use crate::expect::{Expect, dropped, echo_answered, passed};
 use crate::places::{EGRESS_VIP, INGRESS_VIP, NPCI, backend, nat_ip};
@@ -22,15 +22,15 @@ pub const CASES: &[Case] = &[
     Case::with("state: nothing but interfaces", clear, only_interfaces),
 ];
 
-fn without_lease(desired: &mut Desired) {
+fn without_lease(desired: &mut Contents) {
     desired.settings.lease_until_ns = 0;
 }
 
-fn without_servers(desired: &mut Desired) {
+fn without_servers(desired: &mut Contents) {
     desired.pools.iter_mut().for_each(|(_, pool)| pool.maglev_len = 0);
 }
 
-fn clear(desired: &mut Desired) {
+fn clear(desired: &mut Contents) {
     desired.addresses.clear();
     desired.sources.clear();
     desired.listeners.clear();

@@ -1,6 +1,6 @@
 //! What the three engines have in common.
 
-use gateway_daemon::datapath::desired::Desired;
+use gateway_daemon::datapath::contents::Contents;
 
 use crate::counts::Counts;
 use crate::flows::Flows;
@@ -58,10 +58,10 @@ pub trait Engine {
     fn kind(&self) -> Kind;
 
     /// Fills the tables anew and forgets every flow. Counts go on.
-    fn reset(&mut self, desired: &Desired);
+    fn reset(&mut self, desired: &Contents);
 
     /// Brings the tables to another configuration. Flows and counts go on.
-    fn configure(&mut self, desired: &Desired);
+    fn configure(&mut self, desired: &Contents);
 
     /// Runs one packet. `None` when it cannot be run here at all: the kernel refuses to run a program on a frame that
     /// ends within its Ethernet header, and TC on one that ends within an announced IP header.

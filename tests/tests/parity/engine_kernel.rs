@@ -11,7 +11,8 @@ use gateway_common::abi::{CtEntry, Event, FlowKey, Side, TenantId, TenantStats};
 use gateway_common::tables::FlowTable;
 use gateway_common::{limits, names};
 use gateway_daemon::datapath::batch;
-use gateway_daemon::datapath::desired::Desired;
+use gateway_daemon::datapath::changes::Changes;
+use gateway_daemon::datapath::contents::Contents;
 use gateway_daemon::datapath::pins::Pins;
 use gateway_daemon::datapath::programs::{self, TableSizes};
 use gateway_daemon::datapath::tables::Tables;
@@ -108,7 +109,7 @@ impl Engine for KernelEngine {
         self.kind
     }
 
-    fn reset(&mut self, desired: &Desired) {
+    fn reset(&mut self, desired: &Contents) {
         for (_, map) in &mut self.flows {
             let keys: Vec<FlowKey> = map.keys().collect::<Result<_, _>>().expect("readable");
             for key in keys {
@@ -118,8 +119,9 @@ impl Engine for KernelEngine {
         self.configure(desired);
     }
 
-    fn configure(&mut self, desired: &Desired) {
-        self.tables.apply(desired).expect("the tables take the configuration");
+    fn configure(&mut self, desired: &Contents) {
+        let actual = self.tables.contents().expect("readable");
+        self.tables.apply(&Changes::between(&actual, desired)).expect("the tables take the configuration");
     }
 
     fn run(&mut self, wire: &Wire, frame: &[u8]) -> Option<Ran> {

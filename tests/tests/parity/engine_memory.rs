@@ -8,7 +8,7 @@ use gateway_common::forward;
 use gateway_common::memory::{BytesPacket, MemoryFlows, MemoryTables};
 use gateway_common::tables::{FlowTable, Route};
 use gateway_common::verdict::Verdict;
-use gateway_daemon::datapath::desired::Desired;
+use gateway_daemon::datapath::contents::{Contents, Slots};
 use gateway_daemon::datapath::monotonic_ns;
 use gateway_daemon::datapath::programs::TableSizes;
 
@@ -56,13 +56,13 @@ impl Engine for MemoryEngine {
         Kind::Memory
     }
 
-    fn reset(&mut self, desired: &Desired) {
+    fn reset(&mut self, desired: &Contents) {
         self.earlier = self.counts();
         self.tables = tables(desired, self.sizes);
         self.tables.routes.clone_from(&self.plain);
     }
 
-    fn configure(&mut self, desired: &Desired) {
+    fn configure(&mut self, desired: &Contents) {
         let mut fresh = tables(desired, self.sizes);
         fresh.routes = take(&mut self.tables.routes);
         fresh.established = take(&mut self.tables.established);
@@ -132,9 +132,7 @@ fn announced_length(frame: &[u8]) -> usize {
 }
 
 /// The same contents as [`gateway_daemon::datapath::tables::Tables::apply`] writes.
-fn tables(desired: &Desired, sizes: TableSizes) -> MemoryTables {
-    let (first_slot, slots) = &desired.maglev;
-    assert_eq!(*first_slot, 0, "an even generation uses the first bank");
+fn tables(desired: &Contents, sizes: TableSizes) -> MemoryTables {
     MemoryTables {
         settings: Some(desired.settings),
         addresses: desired.addresses.iter().copied().collect(),
@@ -147,7 +145,7 @@ fn tables(desired: &Desired, sizes: TableSizes) -> MemoryTables {
             .map(|(prefix, _)| (prefix.key, byte(prefix.bits - DESTINATION_KEY_BITS)))
             .collect(),
         pools: desired.pools.iter().copied().collect(),
-        maglev: slots.clone(),
+        maglev: maglev(desired),
         backends: desired.backends.iter().copied().collect(),
         interfaces: desired.interfaces.iter().copied().collect(),
         established: bounded(sizes.established),
@@ -156,13 +154,22 @@ fn tables(desired: &Desired, sizes: TableSizes) -> MemoryTables {
     }
 }
 
+fn maglev(desired: &Contents) -> Vec<u32> {
+    let end = |slots: &Slots| slots.first as usize + slots.backends.len();
+    let mut maglev = vec![0; desired.slots.iter().map(end).max().unwrap_or(0)];
+    for slots in &desired.slots {
+        maglev[slots.first as usize..end(slots)].copy_from_slice(&slots.backends);
+    }
+    maglev
+}
+
 fn bounded(entries: u32) -> MemoryFlows {
     let mut flows = MemoryFlows::default();
     flows.capacity = entries as usize;
     flows
 }
 
-fn allow_lists(desired: &Desired) -> BTreeMap<u32, Vec<(Addr, u8)>> {
+fn allow_lists(desired: &Contents) -> BTreeMap<u32, Vec<(Addr, u8)>> {
     let mut lists: BTreeMap<u32, Vec<(Addr, u8)>> = BTreeMap::new();
     for (prefix, _) in &desired.allow_lists {
         let entry = (prefix.key.address, byte(prefix.bits - ALLOW_KEY_BITS));
@@ -171,7 +178,7 @@ fn allow_lists(desired: &Desired) -> BTreeMap<u32, Vec<(Addr, u8)>> {
     lists
 }
 
-fn sources(desired: &Desired) -> Vec<(Addr, u8, TenantId)> {
+fn sources(desired: &Contents) -> Vec<(Addr, u8, TenantId)> {
     let tenant = |number: u32| TenantId(u16::try_from(number).expect("tenants have 16-bit numbers"));
     desired.sources.iter().map(|(prefix, number)| (prefix.key, byte(prefix.bits), tenant(*number))).collect()
 }

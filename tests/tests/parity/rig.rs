@@ -3,7 +3,7 @@
 use std::net::Ipv4Addr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use gateway_daemon::datapath::desired::Desired;
+use gateway_daemon::datapath::contents::Contents;
 use gateway_daemon::datapath::programs::TableSizes;
 use gateway_tests::Lab;
 use gateway_tests::bpffs::BpfFs;
@@ -24,7 +24,7 @@ pub struct Case {
     /// Printed when it fails.
     pub name: &'static str,
     /// What differs from `gateway.toml`.
-    pub change: fn(&mut Desired),
+    pub change: fn(&mut Contents),
     /// The packets.
     pub run: fn(&mut Rig),
 }
@@ -36,7 +36,7 @@ impl Case {
     }
 
     /// With another configuration.
-    pub const fn with(name: &'static str, change: fn(&mut Desired), run: fn(&mut Rig)) -> Self {
+    pub const fn with(name: &'static str, change: fn(&mut Contents), run: fn(&mut Rig)) -> Self {
         Self { name, change, run }
     }
 }
@@ -105,7 +105,7 @@ impl Rig {
     }
 
     /// Tables as desired, and no flows.
-    pub fn reset(&mut self, desired: &Desired) {
+    pub fn reset(&mut self, desired: &Contents) {
         for watched in &mut self.engines {
             watched.engine.reset(desired);
             watched.counts = watched.engine.counts();
@@ -114,7 +114,7 @@ impl Rig {
     }
 
     /// Another configuration in mid-scenario; flows stay.
-    pub fn reconfigure(&mut self, change: impl Fn(&mut Desired)) {
+    pub fn reconfigure(&mut self, change: impl Fn(&mut Contents)) {
         let mut desired = self.world.desired();
         change(&mut desired);
         self.engines.iter_mut().for_each(|watched| watched.engine.configure(&desired));

@@ -7,8 +7,9 @@ use std::net::Ipv4Addr;
 use gateway_common::abi::{Addr, LinkAddresses, Mac, Side};
 use gateway_common::tables::Route;
 use gateway_daemon::config::{Config, Interfaces};
-use gateway_daemon::datapath::desired::{Desired, TenantIds, desired};
+use gateway_daemon::datapath::contents::Contents;
 use gateway_daemon::datapath::host::{Host, HostLink};
+use gateway_daemon::datapath::plan::{TenantIds, contents};
 use gateway_tests::topology::{Link, Mode, Topology};
 use gateway_tests::{Lab, packet};
 use nix::net::if_::if_nametoindex;
@@ -70,10 +71,10 @@ impl World {
     }
 
     /// What the tables shall hold.
-    pub fn desired(&self) -> Desired {
+    pub fn desired(&self) -> Contents {
         let names = self.config.tenants.iter().map(|tenant| tenant.name.as_str().to_owned());
         let ids: TenantIds = names.zip((1..).map(gateway_common::abi::TenantId)).collect();
-        desired(&self.config, &self.host, &ids, GENERATION).expect("the configuration fits")
+        contents(&self.config, &self.host, &ids, GENERATION).expect("the configuration fits")
     }
 
     /// Neighbours that never change, a small link, and routes that a tenant's backend should not have.

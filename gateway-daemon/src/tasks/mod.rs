@@ -3,13 +3,22 @@
 //! | task | when | on failure |
 //! |---|---|---|
 //! | expiry | every [`EXPIRY_INTERVAL`] | logged, tried again |
-//! | next hops | at start, every [`NEIGHBOUR_INTERVAL`], and when the data path asks | logged, tried again |
-//! | host | every [`HOST_INTERVAL`] | logged, tried again |
+//! | host, next hops | when the kernel tells of a change, every ten seconds, and when the data path asks | logged, tried again |
+//! | self-healing | every `reconcile.interval_ms` | logged, tried again |
 //! | kernel log lines | as they come | ends |
 //!
 //! Every task ends at the next await after the shutdown is requested; none holds anything that must be finished.
 
-use std::{collections::BTreeSet, net::Ipv4Addr, os::fd::AsRawFd, sync::Arc, time::Duration};
+mod host;
+mod neighbours;
+
+use std::{
+    collections::BTreeSet,
+    net::Ipv4Addr,
+    os::fd::AsRawFd,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use anyhow::{Context as _, Result, anyhow};
 use aya::maps::{MapData, RingBuf};
@@ -20,25 +29,21 @@ use gateway_common::{
     tables::FlowTable,
 };
 use rtnetlink::Handle;
-use tokio::{io::Interest, io::unix::AsyncFd, time::MissedTickBehavior};
+use tokio::{
+    io::{Interest, unix::AsyncFd},
+    time::{MissedTickBehavior, sleep},
+};
 use tracing::{debug, warn};
 
-use crate::{
-    datapath::{host::Host, neighbours},
-    drain::Shutdown,
-    gateway::Gateway,
-    metrics::Metrics,
-};
+use self::neighbours::NextHops;
+use crate::{drain::Shutdown, gateway::Gateway, metrics::Metrics};
 
 /// How exact timeouts are; a sixth of the shortest one that the configuration allows would be 1 s, but a pass over a
 /// full table takes tens of milliseconds.
 const EXPIRY_INTERVAL: Duration = Duration::from_secs(5);
 
-/// The kernel keeps a neighbour reachable for 15 to 45 s without a sign of life (`base_reachable_time`).
-const NEIGHBOUR_INTERVAL: Duration = Duration::from_secs(10);
-
-/// How soon a new address or interface of the host is noticed.
-const HOST_INTERVAL: Duration = Duration::from_secs(10);
+/// Self-healing rests so many times as long as it took, so that it never takes more than 1 % of a CPU.
+const HEAL_REST: u32 = 100;
 
 /// Starts every task.
 ///
@@ -47,9 +52,10 @@ const HOST_INTERVAL: Duration = Duration::from_secs(10);
 /// When the kernel's message queues cannot be opened.
 pub fn spawn(gateway: &Arc<Gateway>, netlink: &Handle, metrics: &Metrics, shutdown: Shutdown) -> Result<()> {
     spawn_expiry(gateway.clone(), metrics.clone(), shutdown.clone());
-    spawn_neighbours(gateway, netlink.clone(), metrics.clone(), shutdown.clone());
-    spawn_host(gateway.clone(), netlink.clone(), shutdown.clone());
-    spawn_events(gateway, netlink.clone(), metrics.clone(), shutdown.clone())?;
+    spawn_healing(gateway.clone(), shutdown.clone());
+    let hops = NextHops::new(gateway.clone(), netlink.clone(), metrics.clone());
+    host::spawn(gateway.clone(), netlink.clone(), hops.clone(), shutdown.clone())?;
+    spawn_events(gateway, hops, shutdown.clone())?;
     spawn_kernel_log(gateway, shutdown)
 }
 
@@ -86,47 +92,31 @@ fn spawn_expiry(gateway: Arc<Gateway>, metrics: Metrics, shutdown: Shutdown) {
     });
 }
 
-fn spawn_neighbours(gateway: &Gateway, netlink: Handle, metrics: Metrics, shutdown: Shutdown) {
-    let destinations = Arc::new(neighbours::destinations(gateway.config()));
-    every(NEIGHBOUR_INTERVAL, shutdown, move || {
-        let (netlink, metrics, destinations) = (netlink.clone(), metrics.clone(), destinations.clone());
-        async move {
-            match neighbours::next_hops(&netlink, &destinations).await {
-                Ok(hops) => refresh(&netlink, &metrics, hops).await,
-                Err(error) => warn!("cannot look up next hops, trying again: {error:#}"),
+/// Compares the kernel with what it should hold, again and again. With large tables a comparison takes long, and they
+/// are compared less often.
+fn spawn_healing(gateway: Arc<Gateway>, shutdown: Shutdown) {
+    tokio::spawn(async move {
+        loop {
+            let interval = gateway.config().reconcile.interval;
+            let started = Instant::now();
+            let pass = tokio::task::spawn_blocking({
+                let gateway = gateway.clone();
+                move || gateway.heal().and_then(|healed| gateway.forget_removed_tenants().map(|()| healed))
+            });
+            if let Err(error) = pass.await.unwrap_or_else(|error| Err(anyhow!(error))) {
+                warn!("cannot compare the kernel with the configuration, trying again: {error:#}");
             }
-        }
-    });
-}
-
-async fn refresh(netlink: &Handle, metrics: &Metrics, hops: BTreeSet<(u32, Ipv4Addr)>) {
-    for (ifindex, address) in hops {
-        match neighbours::refresh(netlink, ifindex, address).await {
-            Ok(()) => drop(metrics.neighbour_refreshes().inc()),
-            Err(error) => debug!("{error:#}"),
-        }
-    }
-}
-
-fn spawn_host(gateway: Arc<Gateway>, netlink: Handle, shutdown: Shutdown) {
-    every(HOST_INTERVAL, shutdown, move || {
-        let (gateway, netlink) = (gateway.clone(), netlink.clone());
-        async move {
-            let followed = match Host::read(&netlink).await {
-                Ok(host) => tokio::task::spawn_blocking(move || gateway.follow_host(host))
-                    .await
-                    .unwrap_or_else(|error| Err(anyhow!(error))),
-                Err(error) => Err(error),
-            };
-            if let Err(error) = followed {
-                warn!("cannot follow a change of the host, trying again: {error:#}");
+            let rest = interval.max(started.elapsed() * HEAL_REST);
+            tokio::select! {
+                () = shutdown.requested() => return,
+                () = sleep(rest) => {}
             }
         }
     });
 }
 
 /// Resolves next hops that the data path did not find.
-fn spawn_events(gateway: &Gateway, netlink: Handle, metrics: Metrics, shutdown: Shutdown) -> Result<()> {
+fn spawn_events(gateway: &Gateway, next_hops: NextHops, shutdown: Shutdown) -> Result<()> {
     let path = gateway.pins().map(names::EVENTS);
     let map = MapData::from_pin(&path).with_context(|| format!("cannot open {}", path.display()))?;
     let ring: RingBuf<MapData> = aya::maps::Map::RingBuf(map).try_into()?;
@@ -144,7 +134,7 @@ fn spawn_events(gateway: &Gateway, netlink: Handle, metrics: Metrics, shutdown: 
                     Err(error) => return warn!("cannot wait for events of the data path: {error}"),
                 },
             };
-            refresh(&netlink, &metrics, hops).await;
+            next_hops.refresh(hops).await;
         }
     });
     Ok(())

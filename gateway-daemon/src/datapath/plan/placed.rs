@@ -1,0 +1,464 @@
+//! One tenant in the tables: what it has there, and the writes that make it what the configuration says.
+//!
+//! A pool keeps its number for life; when its members change it gets another run of slots, and one write of the pool's
+//! entry moves it over. Allow-lists are never changed in place: another list gets another number. So a packet meets the
+//! old state of a tenant or the new one.
+
+use std::{
+    collections::{BTreeMap, HashMap, HashSet},
+    hash::{DefaultHasher, Hash, Hasher},
+    net::Ipv4Addr,
+};
+
+use gateway_common::{
+    abi::{
+        ALLOW_KEY_BITS, Addr, AllowKey, Backend, DESTINATION_KEY_BITS, DestinationKey, Listener,
+        ListenerFlags, ListenerKey, OwnedAddress, Pool, Port, Protocol, TenantId,
+    },
+    maglev::{self, Candidate},
+};
+use ipnet::Ipv4Net;
+
+use super::{
+    PlanError, Shares,
+    numbers::{Ids, Run, Runs},
+};
+use crate::{
+    config::{self, Config},
+    datapath::{
+        changes::{Changes, TableChanges},
+        contents::{Prefix, Slots},
+    },
+    tenancy::spec::AdminState,
+};
+
+/// Numbers of all tenants.
+#[derive(Debug, Default)]
+pub struct Numbers {
+    /// Of pools.
+    pub pools: Ids,
+    /// Of backends.
+    pub backends: Ids,
+    /// Of allow-lists.
+    pub lists: Ids,
+    /// Slots.
+    pub runs: Runs,
+}
+
+/// Which pool of its tenant.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum PoolKey {
+    /// A pool of the configuration, by name.
+    Inside(String),
+    /// The one endpoint behind an addressed egress: protocol and port of the NAT IP.
+    Egress(u8, u16),
+    /// Found in the tables, by number, and not matched with the configuration.
+    Found(u32),
+}
+
+/// A pool in the tables.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PlacedPool {
+    /// Its number.
+    pub id: u32,
+    /// Its entry.
+    pub value: Pool,
+    /// Hash of its members and their shares; unknown when found in the tables.
+    pub members: Option<u64>,
+    /// Hash of its slots.
+    pub slots: u64,
+}
+
+impl PlacedPool {
+    /// Its slots.
+    pub fn run(&self) -> Run {
+        Run { first: self.value.maglev_offset, len: self.value.maglev_len }
+    }
+}
+
+/// A tenant in the tables.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Placed {
+    /// Its NAT IP.
+    pub addresses: Vec<(Addr, OwnedAddress)>,
+    /// Its listeners and egress mappings.
+    pub listeners: Vec<(ListenerKey, Listener)>,
+    /// Its source prefixes.
+    pub sources: Vec<(Prefix<Addr>, u32)>,
+    /// Where it may call.
+    pub destinations: Vec<(Prefix<DestinationKey>, u32)>,
+    /// Its allow-lists: number, and prefixes in order.
+    pub lists: Vec<(u32, Vec<Ipv4Net>)>,
+    /// Its pools.
+    pub pools: BTreeMap<PoolKey, PlacedPool>,
+    /// Its backends: number by address and port.
+    pub backends: BTreeMap<(Ipv4Addr, u16), u32>,
+}
+
+/// What a tenant is placed with.
+pub struct Placer<'a> {
+    /// The configuration that it belongs to.
+    pub config: &'a Config,
+    /// The shares of its backends.
+    pub shares: &'a dyn Shares,
+    /// The numbers that are free.
+    pub numbers: &'a mut Numbers,
+    /// Collects the writes.
+    pub changes: &'a mut Changes,
+    /// Now, for the slots' rest; `CLOCK_MONOTONIC` nanoseconds.
+    pub now_ns: u64,
+}
+
+impl Placer<'_> {
+    /// Makes `old` what the configuration says of `tenant`.
+    pub fn place(
+        &mut self,
+        id: TenantId,
+        tenant: &config::Tenant,
+        mut old: Placed,
+    ) -> Result<Placed, PlanError> {
+        adopt_found_pools(&mut old, self.config, tenant);
+        let mut new = Placed { backends: self.backends(id, tenant, &old), ..Placed::default() };
+        new.addresses = vec![(tenant.nat_ip.get().into(), OwnedAddress::nat_ip(id))];
+        new.sources = sources(id, tenant);
+        new.destinations = destinations(self.config, id, tenant);
+        self.pools(id, tenant, &mut old, &mut new)?;
+        for listener in &tenant.listeners {
+            let row = self.listener(id, tenant, listener, &old, &mut new);
+            new.listeners.push(row);
+        }
+        for egress in &tenant.egress {
+            let row = self.egress(id, tenant, egress, &new);
+            new.listeners.push(row);
+        }
+        self.write_differences(&old, &new);
+        self.give_back(&old, &new);
+        Ok(new)
+    }
+
+    /// Removes a tenant.
+    pub fn remove(&mut self, old: &Placed) {
+        let nothing = Placed::default();
+        self.write_differences(old, &nothing);
+        self.give_back(old, &nothing);
+    }
+
+    /// A backend that two pools share has one number.
+    fn backends(
+        &mut self,
+        id: TenantId,
+        tenant: &config::Tenant,
+        old: &Placed,
+    ) -> BTreeMap<(Ipv4Addr, u16), u32> {
+        let inside = tenant.pools.iter().flat_map(|pool| &pool.backends);
+        let inside = inside.map(|backend| (backend.address.get(), backend.port.get()));
+        let outside = tenant.egress.iter().map(|egress| (egress.to.address.get(), egress.to.port.get()));
+        let mut backends = BTreeMap::new();
+        for place in inside.chain(outside) {
+            backends.entry(place).or_insert_with(|| {
+                old.backends.get(&place).copied().unwrap_or_else(|| {
+                    let number = self.numbers.backends.take();
+                    self.changes.backends.put.push((number, backend(place, id)));
+                    number
+                })
+            });
+        }
+        backends
+    }
+
+    fn pools(
+        &mut self,
+        id: TenantId,
+        tenant: &config::Tenant,
+        old: &mut Placed,
+        new: &mut Placed,
+    ) -> Result<(), PlanError> {
+        for pool in &tenant.pools {
+            let members = pool.backends.iter().map(|backend| {
+                let place = (backend.address.get(), backend.port.get());
+                (place, self.share(tenant, pool, backend))
+            });
+            let members = members.collect();
+            let key = PoolKey::Inside(pool.name.as_str().to_owned());
+            self.pool(id, key, members, pool.when_all_down, old, new)?;
+        }
+        for egress in &tenant.egress {
+            let to = (egress.to.address.get(), egress.to.port.get());
+            let key = egress_key(egress);
+            self.pool(id, key, vec![(to, 1)], config::WhenAllDown::Refuse, old, new)?;
+        }
+        Ok(())
+    }
+
+    /// In hundredths of the configured weight's unit, so that slow start has steps even for a weight of 1.
+    fn share(&self, tenant: &config::Tenant, pool: &config::Pool, backend: &config::Backend) -> u32 {
+        if backend.state != AdminState::Active {
+            return 0;
+        }
+        u32::from(backend.weight.get()) * u32::from(self.shares.percent(tenant, pool, backend))
+    }
+
+    fn pool(
+        &mut self,
+        tenant: TenantId,
+        key: PoolKey,
+        members: Vec<((Ipv4Addr, u16), u32)>,
+        when_all_down: config::WhenAllDown,
+        old: &mut Placed,
+        new: &mut Placed,
+    ) -> Result<(), PlanError> {
+        let candidates: Vec<Candidate> = members
+            .into_iter()
+            .map(|(place, weight)| Candidate { id: new.backends[&place], identity: identity(place), weight })
+            .collect();
+        let hash = hash_of(candidates.iter().map(|member| (member.id, member.weight)));
+        let known = old.pools.get(&key);
+        if let Some(known) = known
+            && known.members == Some(hash)
+            && known.value == pool_value(known.run(), when_all_down)
+        {
+            new.pools.insert(key, known.clone());
+            return Ok(());
+        }
+        let slots = maglev::build(&candidates, maglev::table_size(candidates.len()));
+        let slots_hash = hash_of_slots(&slots);
+        let twin = known.cloned().or_else(|| take_twin(old, slots_hash, slots.len()));
+        let id = twin.as_ref().map_or_else(|| self.numbers.pools.take(), |twin| twin.id);
+        let run = match &twin {
+            Some(twin) if twin.slots == slots_hash && twin.run().len as usize == slots.len() => twin.run(),
+            _ => self.new_run(tenant, slots)?,
+        };
+        let value = pool_value(run, when_all_down);
+        if twin.as_ref().is_none_or(|twin| twin.value != value) {
+            self.changes.pools.put.push((id, value));
+        }
+        if let Some(twin) = twin.filter(|twin| twin.run() != run) {
+            self.numbers.runs.give(twin.run(), self.now_ns);
+        }
+        new.pools.insert(key, PlacedPool { id, value, members: Some(hash), slots: slots_hash });
+        Ok(())
+    }
+
+    fn new_run(&mut self, tenant: TenantId, slots: Vec<u32>) -> Result<Run, PlanError> {
+        let len = u32::try_from(slots.len()).unwrap_or(u32::MAX);
+        let run = self.numbers.runs.take(len, self.now_ns);
+        let run = run.ok_or(PlanError::NoRoomForSlots { tenant, wanted: len })?;
+        if run.len > 0 {
+            self.changes.slots.push(Slots { first: run.first, backends: slots });
+        }
+        Ok(run)
+    }
+
+    fn listener(
+        &mut self,
+        id: TenantId,
+        tenant: &config::Tenant,
+        listener: &config::Listener,
+        old: &Placed,
+        new: &mut Placed,
+    ) -> (ListenerKey, Listener) {
+        let pool = tenant.pool(listener.pool).name.as_str().to_owned();
+        let value = Listener {
+            tenant: id,
+            flags: listener_flags(tenant, listener),
+            pool: new.pools[&PoolKey::Inside(pool)].id,
+            allow_list: self.allow_list(&listener.allow, old, new),
+            nat: tenant.nat_ip.get().into(),
+        };
+        (listener_key(self.config, listener), value)
+    }
+
+    /// Listeners with the same list share it.
+    fn allow_list(&mut self, prefixes: &[Ipv4Net], old: &Placed, new: &mut Placed) -> u32 {
+        let mut prefixes: Vec<Ipv4Net> = prefixes.iter().map(Ipv4Net::trunc).collect();
+        prefixes.sort();
+        prefixes.dedup();
+        let same = |(_, known): &&(u32, Vec<Ipv4Net>)| *known == prefixes;
+        if let Some((id, _)) = new.lists.iter().find(same) {
+            return *id;
+        }
+        let id = match old.lists.iter().find(same) {
+            Some((id, _)) => *id,
+            None => {
+                let id = self.numbers.lists.take();
+                self.changes.allow_lists.put.extend(allow_rows(id, &prefixes));
+                id
+            }
+        };
+        new.lists.push((id, prefixes));
+        id
+    }
+
+    fn egress(
+        &self,
+        id: TenantId,
+        tenant: &config::Tenant,
+        egress: &config::Egress,
+        new: &Placed,
+    ) -> (ListenerKey, Listener) {
+        let address = tenant.nat_ip.get().into();
+        let protocol = protocol_of(egress.protocol.into());
+        let value = Listener {
+            tenant: id,
+            flags: draining(tenant),
+            pool: new.pools[&egress_key(egress)].id,
+            allow_list: 0,
+            nat: self.config.gateway.egress_vip.get().into(),
+        };
+        (ListenerKey::new(address, protocol, Port::new(egress.port.get())), value)
+    }
+
+    fn write_differences(&mut self, old: &Placed, new: &Placed) {
+        extend(&mut self.changes.listeners, TableChanges::between(&old.listeners, &new.listeners));
+        extend(&mut self.changes.sources, TableChanges::between(&old.sources, &new.sources));
+        extend(&mut self.changes.destinations, TableChanges::between(&old.destinations, &new.destinations));
+        extend(&mut self.changes.addresses, TableChanges::between(&old.addresses, &new.addresses));
+    }
+
+    /// Removes what only the old state had, and gives its numbers back.
+    fn give_back(&mut self, old: &Placed, new: &Placed) {
+        let kept: HashSet<u32> = new.pools.values().map(|pool| pool.id).collect();
+        for pool in old.pools.values().filter(|pool| !kept.contains(&pool.id)) {
+            self.changes.pools.remove.push(pool.id);
+            self.numbers.pools.give(pool.id);
+            self.numbers.runs.give(pool.run(), self.now_ns);
+        }
+        let kept: HashSet<u32> = new.lists.iter().map(|(id, _)| *id).collect();
+        for (id, prefixes) in old.lists.iter().filter(|(id, _)| !kept.contains(id)) {
+            self.changes.allow_lists.remove.extend(allow_rows(*id, prefixes).map(|(key, _)| key));
+            self.numbers.lists.give(*id);
+        }
+        for (_, id) in old.backends.iter().filter(|(place, _)| !new.backends.contains_key(place)) {
+            self.changes.backends.remove.push(*id);
+            self.numbers.backends.give(*id);
+        }
+    }
+}
+
+fn extend<K, V>(all: &mut TableChanges<K, V>, more: TableChanges<K, V>) {
+    all.put.extend(more.put);
+    all.remove.extend(more.remove);
+}
+
+/// Pools that were found in the tables are those of the listeners that lead to them.
+fn adopt_found_pools(old: &mut Placed, config: &Config, tenant: &config::Tenant) {
+    if !old.pools.keys().any(|key| matches!(key, PoolKey::Found(_))) {
+        return;
+    }
+    let by_key: HashMap<ListenerKey, u32> = old.listeners.iter().map(|(key, row)| (*key, row.pool)).collect();
+    let mut adopt = |listener: ListenerKey, key: PoolKey| {
+        if let Some(id) = by_key.get(&listener)
+            && !old.pools.contains_key(&key)
+            && let Some(found) = old.pools.remove(&PoolKey::Found(*id))
+        {
+            old.pools.insert(key, found);
+        }
+    };
+    for listener in &tenant.listeners {
+        let name = tenant.pool(listener.pool).name.as_str().to_owned();
+        adopt(listener_key(config, listener), PoolKey::Inside(name));
+    }
+    for egress in &tenant.egress {
+        let address = tenant.nat_ip.get().into();
+        let key =
+            ListenerKey::new(address, protocol_of(egress.protocol.into()), Port::new(egress.port.get()));
+        adopt(key, egress_key(egress));
+    }
+}
+
+/// A pool that was found in the tables, that no listener leads to, and that has just these slots.
+fn take_twin(old: &mut Placed, slots: u64, len: usize) -> Option<PlacedPool> {
+    let is_twin = |(key, pool): &(&PoolKey, &PlacedPool)| {
+        matches!(key, PoolKey::Found(_)) && pool.slots == slots && pool.run().len as usize == len
+    };
+    let key = old.pools.iter().find(is_twin)?.0.clone();
+    old.pools.remove(&key)
+}
+
+fn backend((address, port): (Ipv4Addr, u16), tenant: TenantId) -> Backend {
+    Backend { address: address.into(), port: Port::new(port), tenant }
+}
+
+fn pool_value(run: Run, _when_all_down: config::WhenAllDown) -> Pool {
+    Pool { maglev_offset: run.first, maglev_len: run.len }
+}
+
+fn listener_flags(tenant: &config::Tenant, listener: &config::Listener) -> ListenerFlags {
+    let source = match listener.source {
+        config::SourceMode::Nat => ListenerFlags::default(),
+        config::SourceMode::Preserve => ListenerFlags::PRESERVE_SOURCE,
+    };
+    ListenerFlags(source.0 | draining(tenant).0)
+}
+
+fn draining(_tenant: &config::Tenant) -> ListenerFlags {
+    ListenerFlags::default()
+}
+
+fn sources(id: TenantId, tenant: &config::Tenant) -> Vec<(Prefix<Addr>, u32)> {
+    let row = |prefix: &Ipv4Net| {
+        let key = Prefix { bits: u32::from(prefix.prefix_len()), key: prefix.network().into() };
+        (key, u32::from(id.0))
+    };
+    tenant.sources.iter().map(row).collect()
+}
+
+/// The endpoints of all the tenant's peer groups. Two groups may name the same endpoint.
+fn destinations(
+    config: &Config,
+    id: TenantId,
+    tenant: &config::Tenant,
+) -> Vec<(Prefix<DestinationKey>, u32)> {
+    let endpoints = tenant.peer_groups.iter().flat_map(|group| &config.peer_group(*group).endpoints);
+    let row = |endpoint: &config::Endpoint| {
+        let port = endpoint.port.map_or(Port::NONE, |port| Port::new(port.get()));
+        let address = endpoint.address.network().into();
+        let key = DestinationKey::new(id, protocol_of(endpoint.protocol), port, address);
+        Prefix { bits: DESTINATION_KEY_BITS + u32::from(endpoint.address.prefix_len()), key }
+    };
+    let mut seen = HashSet::new();
+    endpoints.map(row).filter(|prefix| seen.insert(*prefix)).map(|prefix| (prefix, 1)).collect()
+}
+
+/// The rows of an allow-list.
+pub fn allow_rows(list: u32, prefixes: &[Ipv4Net]) -> impl Iterator<Item = (Prefix<AllowKey>, u32)> {
+    prefixes.iter().map(move |prefix| {
+        let bits = ALLOW_KEY_BITS + u32::from(prefix.prefix_len());
+        (Prefix { bits, key: AllowKey::new(list, prefix.network().into()) }, 1)
+    })
+}
+
+fn listener_key(config: &Config, listener: &config::Listener) -> ListenerKey {
+    let vip = config.gateway.ingress_vip.get().into();
+    ListenerKey::new(vip, protocol_of(listener.protocol.into()), Port::new(listener.port.get()))
+}
+
+fn egress_key(egress: &config::Egress) -> PoolKey {
+    PoolKey::Egress(protocol_of(egress.protocol.into()) as u8, egress.port.get())
+}
+
+fn protocol_of(protocol: config::Protocol) -> Protocol {
+    match protocol {
+        config::Protocol::Tcp => Protocol::Tcp,
+        config::Protocol::Udp => Protocol::Udp,
+        config::Protocol::Icmp => Protocol::Icmp,
+    }
+}
+
+/// What a backend's place in the Maglev table depends on: the same on every node and after every restart.
+fn identity((address, port): (Ipv4Addr, u16)) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    (address.octets(), port).hash(&mut hasher);
+    hasher.finish()
+}
+
+/// Tells slots apart.
+pub fn hash_of_slots(slots: &[u32]) -> u64 {
+    hash_of(slots.iter().copied())
+}
+
+fn hash_of<T: Hash>(items: impl Iterator<Item = T>) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    items.for_each(|item| item.hash(&mut hasher));
+    hasher.finish()
+}

@@ -1,0 +1,167 @@
+//! Bringing the tables to a configuration.
+
+use std::{collections::HashSet, net::Ipv4Addr, sync::Arc};
+
+use anyhow::{Context as _, Result};
+use gateway_common::abi::TenantId;
+use tracing::{info, warn};
+
+use super::{Gateway, State, attach, forwarding};
+use crate::{
+    config::{self, Config},
+    datapath::{
+        flows, monotonic_ns,
+        plan::{Mirror, Shares, Touched, Wish},
+        programs,
+        tables::Tables,
+    },
+    health::{BackendId, Standing, Standings},
+};
+
+/// Reads what stands in the tables.
+pub fn recover(tables: &Tables) -> Result<Mirror> {
+    Mirror::recover(tables.contents()?, |pool| tables.hash_of_slots(pool))
+}
+
+/// Backends that new flows go to, as the tables say.
+pub fn carried(tables: &Tables) -> Result<HashSet<(TenantId, Ipv4Addr, u16)>> {
+    let contents = tables.contents()?;
+    let mut in_slots = HashSet::new();
+    for (_, pool) in &contents.pools {
+        in_slots.extend(tables.slots(pool)?);
+    }
+    let carried = contents.backends.into_iter().filter(|(id, _)| in_slots.contains(id));
+    Ok(carried.map(|(_, row)| (row.tenant, row.address.into(), row.port.number())).collect())
+}
+
+/// Shares as health has them.
+struct ByHealth<'a>(&'a Standings);
+
+impl Shares for ByHealth<'_> {
+    fn percent(&self, tenant: &config::Tenant, pool: &config::Pool, backend: &config::Backend) -> u8 {
+        if pool.health.is_none() {
+            return 100;
+        }
+        match self.0.get(&backend_id(tenant, pool, backend)) {
+            None | Some(Standing::Up) => 100,
+            Some(Standing::Rising(percent)) => *percent,
+            Some(Standing::Down) => 0,
+        }
+    }
+}
+
+/// A backend as health knows it.
+pub fn backend_id(tenant: &config::Tenant, pool: &config::Pool, backend: &config::Backend) -> BackendId {
+    BackendId {
+        tenant: Arc::from(tenant.name.as_str()),
+        pool: Arc::from(pool.name.as_str()),
+        address: backend.address.get(),
+        port: backend.port.get(),
+    }
+}
+
+impl State {
+    /// Standings before the first check: up what took flows when the daemon started, down what did not, unless the
+    /// configuration assumes otherwise.
+    pub fn first_standings(&self, config: &Config) -> Standings {
+        let mut standings = std::collections::HashMap::new();
+        for tenant in config.tenants.iter() {
+            let id = self.tenants.get(tenant.name.as_str()).copied().unwrap_or(TenantId::NONE);
+            for pool in &tenant.pools {
+                let Some(check) = &pool.health else { continue };
+                for backend in &pool.backends {
+                    let place = (id, backend.address.get(), backend.port.get());
+                    let up = check.assume_up || self.carried.contains(&place);
+                    let standing = if up { Standing::Up } else { Standing::Down };
+                    standings.insert(backend_id(tenant, pool, backend), standing);
+                }
+            }
+        }
+        Arc::new(standings)
+    }
+
+    /// Brings the tables to the configuration; returns how many entries were written or removed.
+    pub fn apply(&mut self, config: &Config, standings: &Standings, touched: &Touched) -> Result<usize> {
+        let applied = self.try_apply(config, standings, touched);
+        self.out_of_step = applied.is_err();
+        applied
+    }
+
+    fn try_apply(&mut self, config: &Config, standings: &Standings, touched: &Touched) -> Result<usize> {
+        let touched = if self.out_of_step { &Touched::All } else { touched };
+        if self.out_of_step {
+            self.mirror = recover(&self.tables)?;
+        }
+        let names = config.tenants.iter().map(|tenant| tenant.name.as_str());
+        self.tables.number_tenants(&mut self.tenants, names)?;
+        let forwarding = forwarding::ours_to_switch(&self.tables, config, &self.host)?;
+        let wish = Wish {
+            config,
+            host: &self.host,
+            ids: &self.tenants,
+            shares: &ByHealth(standings),
+            generation: self.generation,
+            forwarding: &forwarding,
+            now_ns: monotonic_ns(),
+        };
+        let changes = self.mirror.plan(&wish, touched)?;
+        if !changes.interfaces.is_empty() {
+            forwarding::switch_off_removed(&self.tables, self.mirror.interfaces())?;
+        }
+        self.tables.apply(&changes).context("the kernel refused a write to the tables")?;
+        if changes.len() > usize::from(changes.settings.is_some()) {
+            info!(
+                writes = changes.len(),
+                generation = self.generation,
+                "tables brought to the configuration"
+            );
+        }
+        Ok(changes.len())
+    }
+
+    /// Attaches what is to be attached, and nothing else.
+    pub fn attach(&mut self, config: &Config) -> Result<()> {
+        let pins = crate::datapath::pins::Pins::new(&config.daemon.bpffs);
+        self.attachments = programs::attach(&mut self.ebpf, &pins, &attach::targets(config, &self.host))?;
+        forwarding::switch_on(config, &self.host).map(drop)
+    }
+}
+
+impl Gateway {
+    /// Frees the numbers of removed tenants that have no flow left. Reads the flow tables only when there are any.
+    pub fn forget_removed_tenants(&self) -> Result<()> {
+        let removed = self.removed_tenants();
+        if removed.is_empty() {
+            return Ok(());
+        }
+        let mut busy = HashSet::new();
+        for map in self.state().tables.flow_maps() {
+            busy.extend(flows::count(map)?.tenants.into_keys());
+        }
+        let mut state = self.state_mut();
+        let free: Vec<(String, TenantId)> =
+            removed.into_iter().filter(|(_, id)| !busy.contains(id) && !state.mirror.has(*id)).collect();
+        let ids: Vec<TenantId> = free.iter().map(|(_, id)| *id).collect();
+        state.tables.forget_tenants(&ids)?;
+        for (name, _) in &free {
+            state.tenants.remove(name);
+        }
+        Ok(())
+    }
+
+    fn removed_tenants(&self) -> Vec<(String, TenantId)> {
+        let config = self.config();
+        let state = self.state();
+        if state.tenants.len() == config.tenants.len() {
+            return Vec::new();
+        }
+        let configured: HashSet<&str> = config.tenants.iter().map(|tenant| tenant.name.as_str()).collect();
+        let removed = state.tenants.iter().filter(|(name, _)| !configured.contains(name.as_str()));
+        removed.map(|(name, id)| (name.clone(), *id)).collect()
+    }
+
+    /// Logs why a change of the tables failed; they are brought in step later.
+    pub fn warn_out_of_step(error: &anyhow::Error) {
+        warn!("the tables are out of step with the configuration, trying again: {error:#}");
+    }
+}

@@ -1,0 +1,191 @@
+//! Self-healing: the kernel is compared with what it should hold, and what somebody changed is put back.
+
+use std::{collections::BTreeMap, io, time::SystemTime};
+
+use anyhow::{Context as _, Result};
+use tracing::warn;
+
+use super::{Gateway, State, attach, forwarding};
+use crate::{
+    config::Config,
+    datapath::{changes::Changes, link, pins::Pins, plan::Touched, programs::Target},
+};
+
+/// What was repaired.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum RepairKind {
+    /// An entry of a table.
+    MapEntry,
+    /// A VIP or NAT IP in the table of addresses: without it nobody answers ARP for it.
+    Address,
+    /// A program or its link.
+    Link,
+    /// A forwarding switch of the kernel.
+    Forwarding,
+    /// A route.
+    Route,
+    /// A neighbour.
+    Neighbour,
+}
+
+impl RepairKind {
+    /// Every kind.
+    pub const ALL: [Self; 6] =
+        [Self::MapEntry, Self::Address, Self::Link, Self::Forwarding, Self::Route, Self::Neighbour];
+
+    /// The word used in output.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::MapEntry => "map_entry",
+            Self::Address => "address",
+            Self::Link => "link",
+            Self::Forwarding => "forwarding",
+            Self::Route => "route",
+            Self::Neighbour => "neighbour",
+        }
+    }
+}
+
+/// Repairs since the start.
+#[derive(Clone, Debug, Default)]
+pub struct Repairs {
+    /// How many things of each kind.
+    pub counts: BTreeMap<RepairKind, u64>,
+    /// When the last one was made, and of what.
+    pub last: Option<(SystemTime, String)>,
+}
+
+impl Repairs {
+    /// Notes a repair, and tells the log.
+    pub fn note(&mut self, kind: RepairKind, things: u64, what: &str) {
+        if things == 0 {
+            return;
+        }
+        warn!(kind = kind.name(), things, "repaired: {what}");
+        *self.counts.entry(kind).or_default() += things;
+        self.last = Some((SystemTime::now(), what.to_owned()));
+    }
+}
+
+/// What one comparison has found.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Healed {
+    /// Things that were repaired.
+    pub things: u64,
+}
+
+impl Gateway {
+    /// Compares the kernel with what it should hold, and repairs it.
+    ///
+    /// # Errors
+    ///
+    /// What could not be read or repaired; the next call tries again.
+    pub fn heal(&self) -> Result<Healed> {
+        let config = self.config();
+        let mut things = self.heal_tables(&config)?;
+        things += self.heal_links(&config)?;
+        things += self.heal_forwarding(&config)?;
+        Ok(Healed { things })
+    }
+
+    /// Repairs since the start.
+    pub fn repairs(&self) -> Repairs {
+        self.state().repairs.clone()
+    }
+
+    /// Notes a repair that was made elsewhere.
+    pub fn note_repair(&self, kind: RepairKind, what: &str) {
+        self.state_mut().repairs.note(kind, 1, what);
+    }
+
+    /// Reads under the shared lock; only what differs is looked at again under the exclusive one.
+    fn heal_tables(&self, config: &Config) -> Result<u64> {
+        if !self.state().differs()? {
+            return Ok(0);
+        }
+        let standings = self.standings.load();
+        let mut state = self.state_mut();
+        let was_out_of_step = state.out_of_step;
+        let differences = state.differences()?;
+        state.out_of_step = true;
+        let written = state.apply(config, &standings, &Touched::All)? as u64;
+        if was_out_of_step {
+            return Ok(written);
+        }
+        let addresses = differences.as_ref().map_or(0, |changes| changes.addresses.len() as u64);
+        state.repairs.note(RepairKind::Address, addresses, "entries of the table of addresses");
+        let others = written.max(1).saturating_sub(addresses);
+        state.repairs.note(RepairKind::MapEntry, others, "entries of the tables");
+        Ok(written)
+    }
+
+    fn heal_links(&self, config: &Config) -> Result<u64> {
+        let pins = self.pins();
+        let broken: Vec<String> = {
+            let state = self.state();
+            let targets = attach::targets(config, &state.host);
+            targets
+                .iter()
+                .filter(|target| !state.is_attached(&pins, target))
+                .map(|t| t.interface.clone())
+                .collect()
+        };
+        if broken.is_empty() {
+            return Ok(0);
+        }
+        let mut state = self.state_mut();
+        state.attach(config).with_context(|| format!("cannot attach {} again", broken.join(", ")))?;
+        let what = format!("the program of {}", broken.join(", "));
+        state.repairs.note(RepairKind::Link, broken.len() as u64, &what);
+        Ok(broken.len() as u64)
+    }
+
+    fn heal_forwarding(&self, config: &Config) -> Result<u64> {
+        let switched = forwarding::switch_on(config, &self.state().host)?;
+        if !switched.is_empty() {
+            let what = format!("forwarding of {}", switched.join(", "));
+            self.state_mut().repairs.note(RepairKind::Forwarding, switched.len() as u64, &what);
+        }
+        Ok(switched.len() as u64)
+    }
+}
+
+impl State {
+    fn differs(&self) -> Result<bool> {
+        if self.out_of_step {
+            return Ok(true);
+        }
+        Ok(self.differences()?.is_none_or(|changes| !changes.is_empty()) || self.slots_differ()?)
+    }
+
+    /// Writes that would bring the tables to what they should hold; none when that is not known.
+    fn differences(&self) -> Result<Option<Changes>> {
+        let Some(wanted) = self.mirror.contents() else { return Ok(None) };
+        let actual = self.tables.contents()?;
+        Ok(Some(Changes::between(&actual, &wanted)))
+    }
+
+    fn slots_differ(&self) -> Result<bool> {
+        for pool in self.mirror.pools() {
+            if self.tables.hash_of_slots(&pool.value)? != pool.slots {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// Is the target's link where it was put, with the program that was put there?
+    fn is_attached(&self, pins: &Pins, target: &Target) -> bool {
+        let attachment = self.attachments.iter().find(|attachment| {
+            attachment.link.interface == target.interface && attachment.link.ifindex == target.ifindex
+        });
+        let Some(attachment) = attachment else { return false };
+        match link::inspect(&pins.link(&attachment.link)) {
+            Ok(Some(info)) => {
+                info.ifindex == target.ifindex && Some(info.program_id) == attachment.program_id
+            }
+            Ok(None) => false,
+            Err(error) => error.kind() == io::ErrorKind::PermissionDenied,
+        }
+    }
+}

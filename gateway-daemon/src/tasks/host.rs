@@ -1,0 +1,126 @@
+//! Changes of the host, told by the kernel as they happen: interfaces, addresses, routes, neighbours.
+//!
+//! Messages can be lost when the socket's buffer is full, so everything is also looked at from time to time.
+
+use std::{net::Ipv4Addr, sync::Arc, time::Duration};
+
+use anyhow::{Context as _, Result, anyhow};
+use futures_util::StreamExt as _;
+use netlink_packet_route::{
+    RouteNetlinkMessage,
+    neighbour::{NeighbourAddress, NeighbourAttribute, NeighbourMessage},
+};
+use rtnetlink::{Handle, MulticastGroup, packet_core::NetlinkPayload};
+use tokio::time::{Instant, sleep_until};
+use tracing::warn;
+
+use super::neighbours::NextHops;
+use crate::{
+    datapath::host::Host,
+    drain::Shutdown,
+    gateway::{Gateway, RepairKind},
+};
+
+/// How long to wait for more messages before acting on one: changes come in bursts.
+const SETTLE: Duration = Duration::from_millis(50);
+
+/// How soon a change is noticed when its message was lost.
+const INTERVAL: Duration = Duration::from_secs(10);
+
+const GROUPS: [MulticastGroup; 4] =
+    [MulticastGroup::Link, MulticastGroup::Ipv4Ifaddr, MulticastGroup::Ipv4Route, MulticastGroup::Neigh];
+
+/// What has to be looked at again.
+#[derive(Default)]
+struct Pending {
+    host: bool,
+    hops: bool,
+    lost: Vec<(u32, Ipv4Addr)>,
+}
+
+/// Follows the host until the shutdown.
+///
+/// # Errors
+///
+/// When the kernel's messages cannot be subscribed to.
+pub fn spawn(gateway: Arc<Gateway>, netlink: Handle, hops: NextHops, shutdown: Shutdown) -> Result<()> {
+    let (connection, _, mut messages) =
+        rtnetlink::new_multicast_connection(&GROUPS).context("cannot subscribe to changes of the host")?;
+    tokio::spawn(connection);
+    tokio::spawn(async move {
+        let mut pending = Pending { host: true, hops: true, lost: Vec::new() };
+        let mut due = Instant::now();
+        loop {
+            tokio::select! {
+                () = shutdown.requested() => return,
+                () = sleep_until(due) => {
+                    follow(&gateway, &netlink, &hops, std::mem::take(&mut pending)).await;
+                    // Next time without a message: everything.
+                    pending = Pending { host: true, hops: true, lost: Vec::new() };
+                    due = Instant::now() + INTERVAL;
+                }
+                message = messages.next() => {
+                    let Some((message, _)) = message else { return warn!("the kernel tells no more about the host") };
+                    if let NetlinkPayload::InnerMessage(message) = message.payload
+                        && note(&message, &hops, &mut pending)
+                    {
+                        due = due.min(Instant::now() + SETTLE);
+                    }
+                }
+            }
+        }
+    });
+    Ok(())
+}
+
+/// Notes what a message says; returns whether it matters.
+fn note(message: &RouteNetlinkMessage, hops: &NextHops, pending: &mut Pending) -> bool {
+    match message {
+        RouteNetlinkMessage::NewLink(_)
+        | RouteNetlinkMessage::DelLink(_)
+        | RouteNetlinkMessage::NewAddress(_)
+        | RouteNetlinkMessage::DelAddress(_)
+        | RouteNetlinkMessage::NewRoute(_)
+        | RouteNetlinkMessage::DelRoute(_) => true,
+        RouteNetlinkMessage::DelNeighbour(neighbour) => match hop_of(neighbour) {
+            Some(hop) if hops.contains(hop) => {
+                pending.lost.push(hop);
+                true
+            }
+            _ => false,
+        },
+        _ => false,
+    }
+}
+
+fn hop_of(neighbour: &NeighbourMessage) -> Option<(u32, Ipv4Addr)> {
+    neighbour.attributes.iter().find_map(|attribute| match attribute {
+        NeighbourAttribute::Destination(NeighbourAddress::Inet(address)) => {
+            Some((neighbour.header.ifindex, *address))
+        }
+        _ => None,
+    })
+}
+
+async fn follow(gateway: &Arc<Gateway>, netlink: &Handle, hops: &NextHops, pending: Pending) {
+    for (ifindex, address) in &pending.lost {
+        let what = format!("the neighbour {address} on interface {ifindex}");
+        gateway.note_repair(RepairKind::Neighbour, &what);
+    }
+    hops.refresh(pending.lost).await;
+    if pending.host
+        && let Err(error) = follow_host(gateway.clone(), netlink).await
+    {
+        warn!("cannot follow a change of the host, trying again: {error:#}");
+    }
+    if pending.hops {
+        hops.look_up().await;
+    }
+}
+
+async fn follow_host(gateway: Arc<Gateway>, netlink: &Handle) -> Result<bool> {
+    let host = Host::read(netlink).await?;
+    tokio::task::spawn_blocking(move || gateway.follow_host(host))
+        .await
+        .unwrap_or_else(|error| Err(anyhow!(error)))
+}
