@@ -16,12 +16,15 @@
 //! file.
 
 mod address;
+mod api;
 mod bounded;
 mod choice;
 mod error;
 mod example;
 mod file;
 mod health;
+mod hex;
+mod http;
 mod interfaces;
 mod limits;
 mod model;
@@ -34,7 +37,8 @@ mod problem;
 mod reader;
 mod resolve;
 mod schema;
-mod service;
+mod status_ranges;
+mod store;
 mod text;
 
 #[cfg(test)]
@@ -45,12 +49,13 @@ use std::io::{self, Read};
 use std::path::Path;
 
 pub use address::{AddressError, BackendAddr, NatAddr, PeerAddr, VipAddr};
+pub use api::{ApiConfig, ApiListen, Principal, PrincipalError, TlsIdentity};
 pub use choice::{
     ChoiceError, HookChoice, OnBackendDown, Protocol, Side, SourceMode, Transport, WhenAllDown, XdpMode,
 };
 pub use error::{Complaint, ConfigError};
 pub use example::example;
-pub use health::{CheckKind, HealthCheck, StatusRanges};
+pub use health::{CheckKind, HealthCheck};
 pub use interfaces::Interfaces;
 pub use limits::{
     MAX_BACKENDS, MAX_BACKENDS_PER_POOL, MAX_DESTINATIONS, MAX_ENDPOINTS, MAX_ENDPOINTS_PER_GROUP,
@@ -58,17 +63,16 @@ pub use limits::{
 };
 pub use model::{
     Backend, Config, Daemon, Egress, EgressTarget, Endpoint, Gateway, Interface, Limits, Listener, Node,
-    PeerGroup, PeerGroupIndex, Pool, PoolIndex, Tenant, Timeouts,
+    PeerGroup, PeerGroupIndex, Pool, PoolIndex, Reconcile, Tenant, Timeouts,
 };
 pub use name::{InterfaceName, ListenerName, NameError, NodeName, PeerGroupName, PoolName, TenantName};
 pub use port::{Port, PortError};
 pub use port_slices::{PortSlices, PortSlicesError};
 pub use prefix::PrefixError;
+pub use status_ranges::{StatusRanges, StatusRangesError};
+pub use store::{EtcdConfig, StoreConfig, StoreKind};
 
 pub use bounded::{BoundError, NodeId, Weight};
-pub use service::{
-    ApiConfig, ApiListen, EtcdConfig, Principal, Reconcile, StoreConfig, StoreKind, TlsIdentity,
-};
 
 use problem::{Problems, Reported};
 
