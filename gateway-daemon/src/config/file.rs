@@ -66,6 +66,16 @@ section! {
 }
 
 section! {
+    /// The objects of the tenant store alone.
+    struct Document {
+        /// As in the file.
+        peer_group: Tables<PeerGroup>,
+        /// As in the file.
+        tenant: Tables<Tenant>,
+    }
+}
+
+section! {
     /// The two whitelisted addresses.
     struct Gateway {
         /// Ingress VIP: the one address that NPCI connects to. Required; a unicast address.

@@ -22,6 +22,7 @@ mod choice;
 mod error;
 mod example;
 mod file;
+mod from_specs;
 mod health;
 mod hex;
 mod http;
@@ -29,6 +30,7 @@ mod interfaces;
 mod limits;
 mod model;
 mod name;
+mod named;
 mod path;
 mod port;
 mod port_slices;
@@ -40,6 +42,7 @@ mod schema;
 mod status_ranges;
 mod store;
 mod text;
+mod to_specs;
 
 #[cfg(test)]
 mod tests;
@@ -91,7 +94,7 @@ impl Config {
     pub fn parse(name: &str, text: &str, interfaces: &Interfaces) -> Result<Self, ConfigError> {
         let root = toml::de::DeTable::parse(text).map_err(|error| ConfigError::syntax(name, text, &error))?;
         let mut problems = Problems::default();
-        let file = file::File::read_root(&root, &mut problems);
+        let file = reader::read_root::<file::File>(&root, &mut problems);
         let config = file.and_then(|file| resolve::resolve(&file, interfaces, &mut problems));
         config.map_err(|Reported| ConfigError::rejected(name, text, root.get_ref(), problems))
     }

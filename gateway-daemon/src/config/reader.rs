@@ -29,11 +29,12 @@ pub(super) trait FromToml: Sized {
     fn from_toml(node: &Node<'_>, problems: &mut Problems) -> Result<Self, Reported>;
 }
 
-impl File {
-    /// Reads the whole file.
-    pub(super) fn read_root(root: &Spanned<DeTable<'_>>, problems: &mut Problems) -> Result<Self, Reported> {
-        read_section(root.get_ref(), At::default(), problems)
-    }
+/// Reads a whole text: a [`File`], or a document of objects.
+pub(super) fn read_root<S: Section>(
+    root: &Spanned<DeTable<'_>>,
+    problems: &mut Problems,
+) -> Result<S, Reported> {
+    read_section(root.get_ref(), At::default(), problems)
 }
 
 fn read_section<S: Section>(table: &DeTable<'_>, at: At, problems: &mut Problems) -> Result<S, Reported> {
