@@ -1,6 +1,9 @@
 //! From what people write to typed objects: the store's half of what [`Config::parse`] does for the file, by the same
 //! code.
 
+#[cfg(test)]
+mod tests;
+
 use std::borrow::Cow;
 use std::sync::Arc;
 
