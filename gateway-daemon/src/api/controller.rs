@@ -9,6 +9,7 @@ use utoipa::ToSchema;
 use crate::store::{Author, HistoryEntry, Snapshot, StoreError, Version};
 use crate::tenancy::diff::FieldChange;
 use crate::tenancy::edit::{Edit, EditError};
+pub use crate::tenancy::problem::FieldProblem;
 use crate::tenancy::spec::AdminState;
 
 /// Changes that are to be made together: all or none.
@@ -37,17 +38,6 @@ pub struct ChangeOutcome {
     pub table_writes: u64,
     /// Microseconds from the request to the last of these.
     pub took_us: u64,
-}
-
-/// One thing that is wrong with what was asked for.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-pub struct FieldProblem {
-    /// Where, by names: `tenant[bank-a].listener[upi].port`.
-    pub path: String,
-    /// What is wrong.
-    pub problem: String,
-    /// What to do about it.
-    pub remedy: String,
 }
 
 /// Why a change was not made. Nothing has changed then, except after `NotApplied`.

@@ -161,7 +161,11 @@ address! {
     PeerAddr
 }
 
-from_toml_string!(VipAddr, NatAddr, BackendAddr);
+from_toml_string! {
+    VipAddr: "address",
+    NatAddr: "address",
+    BackendAddr: "address",
+}
 
 /// Splits `address:port`.
 pub(super) fn parse_peer_socket(text: &str) -> Result<(PeerAddr, Port), AddressError> {

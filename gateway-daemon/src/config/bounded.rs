@@ -46,6 +46,10 @@ impl<B: Bounds> TryFrom<i64> for Bounded<B> {
 }
 
 impl<B: Bounds> FromToml for Bounded<B> {
+    fn form() -> String {
+        format!("integer, {} to {}", grouped(B::MIN.into()), grouped(B::MAX.into()))
+    }
+
     fn from_toml(node: &Node<'_>, problems: &mut Problems) -> Result<Self, Reported> {
         node.integer(problems)
     }
@@ -115,12 +119,20 @@ impl TryFrom<i64> for Weight {
 }
 
 impl FromToml for NodeId {
+    fn form() -> String {
+        Bounded::<NodeIds>::form()
+    }
+
     fn from_toml(node: &Node<'_>, problems: &mut Problems) -> Result<Self, Reported> {
         node.integer(problems)
     }
 }
 
 impl FromToml for Weight {
+    fn form() -> String {
+        Bounded::<Weights>::form()
+    }
+
     fn from_toml(node: &Node<'_>, problems: &mut Problems) -> Result<Self, Reported> {
         node.integer(problems)
     }

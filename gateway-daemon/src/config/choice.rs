@@ -5,6 +5,7 @@ use std::fmt;
 use super::problem::Explain;
 use super::reader::from_toml_string;
 use super::text::{Quoted, closest, listed};
+use crate::tenancy::spec::AdminState;
 
 /// Declares an enum together with the word of each variant.
 macro_rules! choice {
@@ -41,8 +42,13 @@ macro_rules! choice {
             }
         }
 
-        from_toml_string!($name);
+        from_toml_string!($name: words(&[$($word),*]));
     };
+}
+
+/// The words as the reference shows them.
+fn words(words: &[&str]) -> String {
+    words.iter().map(|word| format!("\"{word}\"")).collect::<Vec<_>>().join(", ")
 }
 
 choice! {
@@ -119,6 +125,53 @@ choice! {
         Keep = "keep",
         /// Both ends get a RST, so that they connect anew.
         Reset = "reset",
+    }
+}
+choice! {
+    /// What a check does.
+    CheckWord "check" {
+        /// A TCP handshake.
+        Tcp = "tcp",
+        /// A GET.
+        Http = "http",
+        /// A GET over TLS.
+        Https = "https",
+        /// A TLS handshake.
+        Tls = "tls",
+        /// Bytes there and back.
+        Script = "script",
+    }
+}
+choice! {
+    /// Where the tenants are kept.
+    StoreWord "store" {
+        /// A database in the state directory.
+        Embedded = "embedded",
+        /// An etcd cluster.
+        Etcd = "etcd",
+        /// The configuration file.
+        File = "file",
+    }
+}
+choice! {
+    /// [`AdminState`] as the file has it.
+    StateWord "state" {
+        /// Takes new flows.
+        Active = "active",
+        /// Takes no new flows, keeps those that it has.
+        Draining = "draining",
+        /// Takes no flows.
+        Maintenance = "maintenance",
+    }
+}
+
+impl From<StateWord> for AdminState {
+    fn from(word: StateWord) -> Self {
+        match word {
+            StateWord::Active => Self::Active,
+            StateWord::Draining => Self::Draining,
+            StateWord::Maintenance => Self::Maintenance,
+        }
     }
 }
 

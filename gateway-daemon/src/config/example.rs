@@ -24,7 +24,9 @@ fn push_fields(lines: &mut Vec<String>, schema: &Schema, above: &str) {
         match &field.kind {
             FieldKind::Required(value) | FieldKind::Optional(value) => push_value(lines, field, "", value),
             FieldKind::Defaulted(value) => push_value(lines, field, "#", value),
-            FieldKind::Table(inner) => push_section(lines, field, inner, &path, &format!("[{path}]")),
+            FieldKind::Table(inner) | FieldKind::OptionalTable(inner) => {
+                push_section(lines, field, inner, &path, &format!("[{path}]"))
+            }
             FieldKind::Tables(inner) => push_section(lines, field, inner, &path, &format!("[[{path}]]")),
         }
     }
@@ -96,7 +98,9 @@ mod tests {
             let value =
                 table.get(field.name).unwrap_or_else(|| panic!("{path} is not in the sample")).get_ref();
             match (&field.kind, value) {
-                (FieldKind::Table(inner), DeValue::Table(table)) => assert_all_fields(inner, table, &path),
+                (FieldKind::Table(inner) | FieldKind::OptionalTable(inner), DeValue::Table(table)) => {
+                    assert_all_fields(inner, table, &path)
+                }
                 (FieldKind::Tables(inner), DeValue::Array(tables)) => {
                     assert_all_fields(inner, tables[0].get_ref().as_table().unwrap(), &path);
                 }

@@ -4,18 +4,31 @@
 use std::str::FromStr;
 
 use super::address::{AddressError, BackendAddr, NatAddr, VipAddr, parse_peer_socket};
+use super::api::Principal;
 use super::bounded::{Bounded, NodeId, Weight};
-use super::choice::{HookChoice, Protocol, Side, SourceMode, Transport, XdpMode};
-use super::limits::{FlowCount, IcmpSecs, TcpEstablishedSecs, TcpHalfOpenSecs, TcpTransitorySecs, UdpSecs};
+use super::choice::{
+    CheckWord, HookChoice, OnBackendDown, Protocol, Side, SourceMode, StateWord, StoreWord, Transport,
+    WhenAllDown, XdpMode,
+};
+use super::hex::{HexBytes, HexPattern};
+use super::http::{HostName, HttpPath};
+use super::limits::{
+    CheckCount, CheckIntervalMs, CheckTimeoutMs, FlowCount, HistoryVersions, IcmpSecs, JitterPercent,
+    ReconcileMs, SlowStartSecs, TcpEstablishedSecs, TcpHalfOpenSecs, TcpTransitorySecs, UdpSecs, UnixSecs,
+};
 use super::model::EgressTarget;
 use super::name::{InterfaceName, ListenerName, NodeName, PeerGroupName, PoolName, TenantName};
-use super::path::{DirectoryPath, MetricsAddr, SocketPath};
+use super::path::{DirectoryPath, ListenAddr, OptionalFile, SocketPath};
 use super::port::Port;
 use super::port_slices::PortSlices;
 use super::prefix::Prefix;
 use super::problem::{At, Reported};
-use super::reader::{List, Reader, Section, from_toml_string};
-use super::schema::{Defaulted, Field, FieldKind, Optional, Required, Schema, Table, Tables, section};
+use super::reader::{FromToml, List, Reader, Section, from_toml_string};
+use super::schema::{
+    Defaulted, Field, FieldKind, Optional, OptionalTable, Required, Schema, Table, Tables, section,
+};
+use super::status_ranges::StatusRanges;
+use super::store::{EndpointUrl, KeyPrefix};
 
 section! {
     /// Configuration of the two-IP gateway, field by field.
@@ -34,6 +47,13 @@ section! {
         limits: Table<Limits>,
         /// How long an idle flow is kept, in seconds, by its state. The minima are those of the RFCs for NAT.
         timeouts: Table<Timeouts>,
+        /// Where the tenants are kept: in a database of this node, in an etcd cluster, or in this file.
+        store: Table<Store>,
+        /// Who may use the API, and where it listens besides the unix socket. A name in several roles has the
+        /// highest. Names are users, "#uid", "@group", or "cert:NAME" for the name in a client's certificate.
+        api: Table<Api>,
+        /// How the tables of the kernel are kept right.
+        reconcile: Table<Reconcile>,
         /// A network interface that the gateway attaches to: at least one external and one internal, at most
         /// 64.
         interface: Tables<Interface>,
@@ -41,6 +61,16 @@ section! {
         /// names.
         peer_group: Tables<PeerGroup>,
         /// A customer: at most 16,383, in any order.
+        tenant: Tables<Tenant>,
+    }
+}
+
+section! {
+    /// The objects of the tenant store alone.
+    struct Document {
+        /// As in the file.
+        peer_group: Tables<PeerGroup>,
+        /// As in the file.
         tenant: Tables<Tenant>,
     }
 }
@@ -78,9 +108,11 @@ section! {
         /// Directory in a mounted BPF file system, where programs and tables outlive the daemon: an absolute
         /// path.
         bpffs: Defaulted<DirectoryPath> = "/sys/fs/bpf/two-ip-gateway",
+        /// Directory for what must outlive the daemon, such as the embedded store: an absolute path.
+        state_dir: Defaulted<DirectoryPath> = "/var/lib/two-ip-gateway",
         /// Address and port where Prometheus metrics are served over HTTP, without authentication. "" serves
         /// none.
-        metrics: Defaulted<MetricsAddr> = "127.0.0.1:9464",
+        metrics: Defaulted<ListenAddr> = "127.0.0.1:9464",
     }
 }
 
@@ -110,6 +142,60 @@ section! {
         udp_secs: Defaulted<Bounded<UdpSecs>> = 300,
         /// ICMP queries, such as echo: 60 (RFC 5508 REQ-2) to 3,600 seconds.
         icmp_secs: Defaulted<Bounded<IcmpSecs>> = 60,
+    }
+}
+
+section! {
+    /// The tenant store.
+    struct Store {
+        /// "embedded" (a database in `daemon.state_dir`), "etcd" (several nodes), or "file" (this file: the API
+        /// refuses changes). Absent: "file" if this file has a tenant or a peer group, else "embedded". With the
+        /// first two this file has neither.
+        kind: Optional<StoreWord> = "file",
+        /// Versions that are kept for `history` and `rollback`: 10 to 100,000.
+        history: Defaulted<Bounded<HistoryVersions>> = 1000,
+        /// "etcd": URLs of its members, as in "https://etcd-1.example:2379". At least one.
+        endpoints: Defaulted<List<EndpointUrl>> = [],
+        /// "etcd": what the gateway's keys begin with. All nodes of one gateway have the same, and no other
+        /// gateway has it.
+        prefix: Defaulted<KeyPrefix> = "/two-ip-gateway/",
+        /// "etcd": file with the certificates of the authorities that sign the members' certificates, in PEM. ""
+        /// is those that the system trusts.
+        ca_file: Defaulted<OptionalFile> = "",
+        /// "etcd": file with the certificate that this daemon shows, in PEM; with `key_file`. "" shows none.
+        cert_file: Defaulted<OptionalFile> = "",
+        /// "etcd": file with the private key of `cert_file`, in PEM.
+        key_file: Defaulted<OptionalFile> = "",
+    }
+}
+
+section! {
+    /// The API.
+    struct Api {
+        /// Who may change everything.
+        admins: Defaulted<List<Principal>> = ["root"],
+        /// Who may drain, resume, and change weights.
+        operators: Defaulted<List<Principal>> = [],
+        /// Who may look.
+        viewers: Defaulted<List<Principal>> = [],
+        /// Address and port where the API is served over TLS as well, to clients that show a certificate. ""
+        /// serves it on the unix socket only. Needs the three files below.
+        listen: Defaulted<ListenAddr> = "",
+        /// File with the certificate that `listen` shows, in PEM.
+        tls_cert_file: Defaulted<OptionalFile> = "",
+        /// File with the private key of `tls_cert_file`, in PEM.
+        tls_key_file: Defaulted<OptionalFile> = "",
+        /// File with the certificates of the authorities that sign the clients' certificates, in PEM.
+        tls_client_ca_file: Defaulted<OptionalFile> = "",
+    }
+}
+
+section! {
+    /// Self-healing.
+    struct Reconcile {
+        /// Milliseconds from one full comparison of the kernel's tables to the next: 100 to 60,000. What
+        /// somebody else removed is repaired by the next one at the latest.
+        interval_ms: Defaulted<Bounded<ReconcileMs>> = 1000,
     }
 }
 
@@ -166,6 +252,11 @@ section! {
         sources: Required<List<Prefix>> = ["198.51.100.16/28"],
         /// Names of the peer groups that the tenant may call. Absent means none: then it can call nobody.
         peer_groups: Optional<List<PeerGroupName>> = ["npci"],
+        /// "active"; "draining": new flows are refused, known ones go on until `drain_until`; "maintenance": all
+        /// flows are reset.
+        state: Defaulted<StateWord> = "active",
+        /// When the remaining flows of a draining tenant are reset: Unix time in seconds. 0 is never.
+        drain_until: Defaulted<Bounded<UnixSecs>> = 0,
         /// A set of servers for listeners of this tenant.
         pool: Tables<Pool>,
         /// A port of the ingress VIP that belongs to this tenant. Listeners and egress entries of all
@@ -182,9 +273,56 @@ section! {
     struct Pool {
         /// Name that listeners refer to. Required, unique within the tenant.
         name: Required<PoolName> = "web",
+        /// What new flows meet when no server takes any: "refuse" (a RST, or an ICMP error, at once) or "drop".
+        when_all_down: Defaulted<WhenAllDown> = "refuse",
+        /// What becomes of the flows of a server that goes down: "keep" (they go on if it comes back) or "reset"
+        /// (both ends get a RST, so that connection pools connect anew at once).
+        on_backend_down: Defaulted<OnBackendDown> = "keep",
+        /// Seconds in which the share of a server that came up grows to its full weight: 0 (at once) to 3,600.
+        slow_start_secs: Defaulted<Bounded<SlowStartSecs>> = 0,
+        /// How the servers are checked. Without this section they are not, and count as up.
+        health: OptionalTable<Health>,
         /// A server of the pool: at least one, at most 1,024 a pool and 100,000 in all. One of them must have
         /// a weight above 0.
         backend: Tables<Backend>,
+    }
+}
+
+section! {
+    /// A check.
+    struct Health {
+        /// "tcp" (the connection stands), "http", "https" (a GET is answered with the right status), "tls" (the
+        /// handshake is done; certificates are not verified), or "script" (bytes are answered with bytes).
+        /// Required.
+        check: Required<CheckWord> = "http",
+        /// Milliseconds from one check of a server to the next: 100 to 3,600,000.
+        interval_ms: Defaulted<Bounded<CheckIntervalMs>> = 2000,
+        /// Milliseconds that a check may take: 10 to `interval_ms`. Absent: 1,000, or the interval if that is
+        /// less.
+        timeout_ms: Optional<Bounded<CheckTimeoutMs>> = 1000,
+        /// Successes in a row until a server is up: 1 to 10.
+        rise: Defaulted<Bounded<CheckCount>> = 2,
+        /// Failures in a row until a server is down: 1 to 10.
+        fall: Defaulted<Bounded<CheckCount>> = 3,
+        /// Per cent of the interval by which checks are spread at random: 0 to 50.
+        jitter_percent: Defaulted<Bounded<JitterPercent>> = 10,
+        /// Count a new server as up until it is proven down? Otherwise it is down until it is proven up.
+        assume_up: Defaulted<bool> = false,
+        /// Let unanswered SYNs and RSTs of real traffic mark a server down sooner?
+        passive: Defaulted<bool> = true,
+        /// Port to check. Absent: that of the server.
+        port: Optional<Port> = 8080,
+        /// "http", "https": path to GET, with its query.
+        path: Defaulted<HttpPath> = "/",
+        /// "http", "https": Host header; "https", "tls": server name. "" is the server's address, and no server
+        /// name.
+        host: Defaulted<HostName> = "",
+        /// "http", "https": statuses that count as success, as in "200-299,304".
+        expect_status: Defaulted<StatusRanges> = "200-299",
+        /// "script": bytes to send, in hex, as in "000c 30383030"; at most 2,048. "" sends nothing and waits.
+        send_hex: Defaulted<HexBytes> = "",
+        /// "script": bytes that the answer must begin with, in hex; ".." stands for any byte. Required with it.
+        expect_hex: Defaulted<HexPattern> = "",
     }
 }
 
@@ -198,6 +336,11 @@ section! {
         /// Share of new flows relative to the other servers, 0 to 1,000. 0 gets no new flows and keeps those
         /// it has.
         weight: Defaulted<Weight> = 1,
+        /// "active"; "draining": no new flows, known ones go on until `drain_until`; "maintenance": its flows are
+        /// reset.
+        state: Defaulted<StateWord> = "active",
+        /// When the remaining flows of a draining server are reset: Unix time in seconds. 0 is never.
+        drain_until: Defaulted<Bounded<UnixSecs>> = 0,
     }
 }
 
@@ -242,4 +385,4 @@ impl FromStr for EgressTarget {
     }
 }
 
-from_toml_string!(EgressTarget);
+from_toml_string!(EgressTarget: "address and port");

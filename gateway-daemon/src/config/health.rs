@@ -1,10 +1,18 @@
 //! How the backends of a pool are checked.
 
-use std::fmt;
-use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use super::port::Port;
+use super::status_ranges::StatusRanges;
+
+/// How long a check may take when nothing is said, unless the interval is shorter.
+pub(super) const DEFAULT_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// The path of a GET when none is said.
+pub(super) const DEFAULT_PATH: &str = "/";
+
+/// The statuses that count as success when none are said.
+pub(super) const DEFAULT_STATUSES: &str = "200-299";
 
 /// The check of a pool's backends.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -57,28 +65,4 @@ pub enum CheckKind {
         /// What the answer must begin with; `None` stands for any byte. Never empty.
         expect: Vec<Option<u8>>,
     },
-}
-
-/// HTTP statuses: `200-299,304`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct StatusRanges(Vec<RangeInclusive<u16>>);
-
-impl StatusRanges {
-    /// Is this status one of them?
-    pub fn contains(&self, status: u16) -> bool {
-        self.0.iter().any(|range| range.contains(&status))
-    }
-}
-
-impl fmt::Display for StatusRanges {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (i, range) in self.0.iter().enumerate() {
-            f.write_str(if i == 0 { "" } else { "," })?;
-            match (range.start(), range.end()) {
-                (only, end) if only == end => write!(f, "{only}")?,
-                (start, end) => write!(f, "{start}-{end}")?,
-            }
-        }
-        Ok(())
-    }
 }

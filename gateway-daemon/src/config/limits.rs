@@ -122,3 +122,76 @@ impl Bounds for IcmpSecs {
     const MAX: u32 = 3_600;
     const BECAUSE: &str = "RFC 5508 REQ-2: an ICMP query session is kept for 60 seconds at least";
 }
+
+/// Range of `tenant.pool.slow_start_secs`. More than an hour is a weight rather than a start.
+pub(super) enum SlowStartSecs {}
+
+impl Bounds for SlowStartSecs {
+    const MIN: u32 = 0;
+    const MAX: u32 = 3_600;
+    const BECAUSE: &str = "a server is warm after an hour at most";
+}
+
+/// Range of `drain_until`: what 32 bits of Unix time hold, to 7 February 2106. Catches milliseconds.
+pub(super) enum UnixSecs {}
+
+impl Bounds for UnixSecs {
+    const MIN: u32 = 0;
+    const MAX: u32 = u32::MAX;
+    const BECAUSE: &str = "it is Unix time in seconds, as `date +%s` prints it";
+}
+
+/// Range of `tenant.pool.health.interval_ms`. 10 checks a second of one server are enough for any detection time;
+/// more than an hour is no check.
+pub(super) enum CheckIntervalMs {}
+
+impl Bounds for CheckIntervalMs {
+    const MIN: u32 = 100;
+    const MAX: u32 = 3_600_000;
+    const BECAUSE: &str = "a server is checked at most 10 times a second, and once an hour at least";
+}
+
+/// Range of `tenant.pool.health.timeout_ms`; it is at most the interval as well.
+pub(super) enum CheckTimeoutMs {}
+
+impl Bounds for CheckTimeoutMs {
+    const MIN: u32 = 10;
+    const MAX: u32 = 3_600_000;
+    const BECAUSE: &str = "a handshake over a network takes some milliseconds";
+}
+
+/// Range of `rise` and `fall` of a check.
+pub(super) enum CheckCount {}
+
+impl Bounds for CheckCount {
+    const MIN: u32 = 1;
+    const MAX: u32 = 10;
+    const BECAUSE: &str = "with more, a server that died would be noticed too late";
+}
+
+/// Range of `tenant.pool.health.jitter_percent`. With half of the interval checks are spread over all of it.
+pub(super) enum JitterPercent {}
+
+impl Bounds for JitterPercent {
+    const MIN: u32 = 0;
+    const MAX: u32 = 50;
+    const BECAUSE: &str = "with 50 the checks are spread evenly, more only makes them irregular";
+}
+
+/// Range of `store.history`. The smallest lets one look back over an evening of changes.
+pub(super) enum HistoryVersions {}
+
+impl Bounds for HistoryVersions {
+    const MIN: u32 = 10;
+    const MAX: u32 = 100_000;
+    const BECAUSE: &str = "each version takes the space of what it changed";
+}
+
+/// Range of `reconcile.interval_ms`. A full comparison reads every table.
+pub(super) enum ReconcileMs {}
+
+impl Bounds for ReconcileMs {
+    const MIN: u32 = 100;
+    const MAX: u32 = 60_000;
+    const BECAUSE: &str = "damage is to be repaired within a minute, and a comparison reads every table";
+}

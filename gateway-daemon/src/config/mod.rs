@@ -16,16 +16,21 @@
 //! file.
 
 mod address;
+mod api;
 mod bounded;
 mod choice;
 mod error;
 mod example;
 mod file;
+mod from_specs;
 mod health;
+mod hex;
+mod http;
 mod interfaces;
 mod limits;
 mod model;
 mod name;
+mod named;
 mod path;
 mod port;
 mod port_slices;
@@ -34,8 +39,10 @@ mod problem;
 mod reader;
 mod resolve;
 mod schema;
-mod service;
+mod status_ranges;
+mod store;
 mod text;
+mod to_specs;
 
 #[cfg(test)]
 mod tests;
@@ -45,12 +52,13 @@ use std::io::{self, Read};
 use std::path::Path;
 
 pub use address::{AddressError, BackendAddr, NatAddr, PeerAddr, VipAddr};
+pub use api::{ApiConfig, ApiListen, Principal, PrincipalError, TlsIdentity};
 pub use choice::{
     ChoiceError, HookChoice, OnBackendDown, Protocol, Side, SourceMode, Transport, WhenAllDown, XdpMode,
 };
 pub use error::{Complaint, ConfigError};
 pub use example::example;
-pub use health::{CheckKind, HealthCheck, StatusRanges};
+pub use health::{CheckKind, HealthCheck};
 pub use interfaces::Interfaces;
 pub use limits::{
     MAX_BACKENDS, MAX_BACKENDS_PER_POOL, MAX_DESTINATIONS, MAX_ENDPOINTS, MAX_ENDPOINTS_PER_GROUP,
@@ -58,17 +66,16 @@ pub use limits::{
 };
 pub use model::{
     Backend, Config, Daemon, Egress, EgressTarget, Endpoint, Gateway, Interface, Limits, Listener, Node,
-    PeerGroup, PeerGroupIndex, Pool, PoolIndex, Tenant, Timeouts,
+    PeerGroup, PeerGroupIndex, Pool, PoolIndex, Reconcile, Tenant, Timeouts,
 };
 pub use name::{InterfaceName, ListenerName, NameError, NodeName, PeerGroupName, PoolName, TenantName};
 pub use port::{Port, PortError};
 pub use port_slices::{PortSlices, PortSlicesError};
 pub use prefix::PrefixError;
+pub use status_ranges::{StatusRanges, StatusRangesError};
+pub use store::{EtcdConfig, StoreConfig, StoreKind};
 
 pub use bounded::{BoundError, NodeId, Weight};
-pub use service::{
-    ApiConfig, ApiListen, EtcdConfig, Principal, Reconcile, StoreConfig, StoreKind, TlsIdentity,
-};
 
 use problem::{Problems, Reported};
 
@@ -87,7 +94,7 @@ impl Config {
     pub fn parse(name: &str, text: &str, interfaces: &Interfaces) -> Result<Self, ConfigError> {
         let root = toml::de::DeTable::parse(text).map_err(|error| ConfigError::syntax(name, text, &error))?;
         let mut problems = Problems::default();
-        let file = file::File::read_root(&root, &mut problems);
+        let file = reader::read_root::<file::File>(&root, &mut problems);
         let config = file.and_then(|file| resolve::resolve(&file, interfaces, &mut problems));
         config.map_err(|Reported| ConfigError::rejected(name, text, root.get_ref(), problems))
     }

@@ -9,13 +9,14 @@ use std::{fmt, net::Ipv4Addr};
 use ipnet::Ipv4Net;
 
 use super::address::{BackendAddr, NatAddr, PeerAddr, VipAddr};
+use super::api::ApiConfig;
 use super::bounded::{NodeId, Weight};
 use super::choice::{HookChoice, OnBackendDown, Protocol, Side, SourceMode, Transport, WhenAllDown, XdpMode};
 use super::health::HealthCheck;
 use super::name::{InterfaceName, ListenerName, NodeName, PeerGroupName, PoolName, TenantName};
 use super::port::Port;
 use super::port_slices::PortSlices;
-use super::service::{ApiConfig, Reconcile, StoreConfig};
+use super::store::StoreConfig;
 use crate::tenancy::spec::AdminState;
 
 /// A complete, consistent configuration. Cheap to clone: the lists are shared.
@@ -111,6 +112,13 @@ pub struct Timeouts {
     pub udp: Duration,
     /// ICMP queries.
     pub icmp: Duration,
+}
+
+/// How the tables of the kernel are kept right.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Reconcile {
+    /// From one full comparison to the next.
+    pub interval: Duration,
 }
 
 /// A network interface that the gateway attaches to.

@@ -137,7 +137,7 @@ macro_rules! name {
             }
         }
 
-        from_toml_string!($name);
+        from_toml_string!($name: format!("name of at most {} bytes", $rule.max_bytes));
     };
 }
 

@@ -22,6 +22,10 @@ pub(super) struct DirectoryPath(pub(super) PathBuf);
 #[derive(Clone, Debug)]
 pub(super) struct SocketPath(pub(super) PathBuf);
 
+/// The absolute path of a file; the empty text means none.
+#[derive(Clone, Debug)]
+pub(super) struct OptionalFile(pub(super) Option<PathBuf>);
+
 /// Why a text is not a path of ours.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum PathError {
@@ -74,40 +78,52 @@ impl FromStr for SocketPath {
     }
 }
 
-/// Where metrics are served; the empty text means nowhere.
+impl FromStr for OptionalFile {
+    type Err = PathError;
+
+    fn from_str(text: &str) -> Result<Self, PathError> {
+        if text.is_empty() { Ok(Self(None)) } else { absolute(text, PATH_BYTES).map(|path| Self(Some(path))) }
+    }
+}
+
+/// Where something is served; the empty text means nowhere.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct MetricsAddr(pub(super) Option<SocketAddr>);
+pub(super) struct ListenAddr(pub(super) Option<SocketAddr>);
 
 /// A text is not a local address to listen on.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{} is not an address and a port", Quoted(text))]
-pub(super) struct MetricsAddrError {
+pub(super) struct ListenAddrError {
     text: String,
 }
 
-impl Explain for MetricsAddrError {
+impl Explain for ListenAddrError {
     fn help(&self) -> String {
-        "write address, colon, port from 1 to 65535, as in \"127.0.0.1:9464\"; \"\" serves no metrics"
-            .to_owned()
+        "write address, colon, port from 1 to 65535, as in \"127.0.0.1:9464\"; \"\" means nowhere".to_owned()
     }
 }
 
-impl FromStr for MetricsAddr {
-    type Err = MetricsAddrError;
+impl FromStr for ListenAddr {
+    type Err = ListenAddrError;
 
-    fn from_str(text: &str) -> Result<Self, MetricsAddrError> {
+    fn from_str(text: &str) -> Result<Self, ListenAddrError> {
         if text.is_empty() {
             return Ok(Self(None));
         }
         let address: Option<SocketAddr> = text.parse().ok();
         match address.filter(|address| address.port() != 0) {
             Some(address) => Ok(Self(Some(address))),
-            None => Err(MetricsAddrError { text: text.to_owned() }),
+            None => Err(ListenAddrError { text: text.to_owned() }),
         }
     }
 }
 
-from_toml_string!(DirectoryPath, SocketPath, MetricsAddr);
+from_toml_string! {
+    DirectoryPath: "absolute path",
+    SocketPath: "absolute path of at most 107 bytes",
+    OptionalFile: "absolute path, or \"\"",
+    ListenAddr: "address and port, or \"\"",
+}
 
 #[cfg(test)]
 mod tests {
@@ -124,11 +140,11 @@ mod tests {
     }
 
     #[test]
-    fn metrics_can_be_served_or_not() {
-        assert_eq!("".parse::<MetricsAddr>().unwrap().0, None);
-        assert!("[::1]:9464".parse::<MetricsAddr>().unwrap().0.is_some());
+    fn something_is_served_or_not() {
+        assert_eq!("".parse::<ListenAddr>().unwrap().0, None);
+        assert!("[::1]:9464".parse::<ListenAddr>().unwrap().0.is_some());
         for text in ["9464", "localhost:9464", "127.0.0.1", "127.0.0.1:0", "127.0.0.1:65536"] {
-            assert!(text.parse::<MetricsAddr>().is_err(), "{text}");
+            assert!(text.parse::<ListenAddr>().is_err(), "{text}");
         }
     }
 }

@@ -45,6 +45,10 @@ impl fmt::Display for Port {
 }
 
 impl FromToml for Port {
+    fn form() -> String {
+        "integer, 1 to 65,535".to_owned()
+    }
+
     fn from_toml(node: &Node<'_>, problems: &mut Problems) -> Result<Self, Reported> {
         node.integer(problems)
     }

@@ -154,7 +154,7 @@ impl fmt::Debug for PortSlices {
     }
 }
 
-from_toml_string!(PortSlices);
+from_toml_string!(PortSlices: "numbers from 0 to 62 and ranges of them");
 
 #[cfg(test)]
 mod tests {

@@ -103,7 +103,7 @@ fn refuse_special(prefix: Ipv4Net) -> Result<(), PrefixError> {
     }
 }
 
-from_toml_string!(Prefix);
+from_toml_string!(Prefix: "address or prefix");
 
 #[cfg(test)]
 mod tests {

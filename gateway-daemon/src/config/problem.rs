@@ -94,6 +94,9 @@ pub(super) struct At {
 }
 
 impl At {
+    /// The place of what does not stand in a text.
+    pub(super) const NOWHERE: Self = Self { span: 0..0, path: FieldPath(None) };
+
     /// The same place, as that of the field `name` which is not there.
     pub(super) fn field(&self, name: &'static str) -> Self {
         Self { span: self.span.clone(), path: self.path.key(name) }

@@ -23,14 +23,18 @@ pub(super) trait Section: Sized {
 
 /// A type that a field can have.
 pub(super) trait FromToml: Sized {
+    /// What can be written, for the reference: "integer, 1 to 65,535".
+    fn form() -> String;
+
     fn from_toml(node: &Node<'_>, problems: &mut Problems) -> Result<Self, Reported>;
 }
 
-impl File {
-    /// Reads the whole file.
-    pub(super) fn read_root(root: &Spanned<DeTable<'_>>, problems: &mut Problems) -> Result<Self, Reported> {
-        read_section(root.get_ref(), At::default(), problems)
-    }
+/// Reads a whole text: a [`File`], or a document of objects.
+pub(super) fn read_root<S: Section>(
+    root: &Spanned<DeTable<'_>>,
+    problems: &mut Problems,
+) -> Result<S, Reported> {
+    read_section(root.get_ref(), At::default(), problems)
 }
 
 fn read_section<S: Section>(table: &DeTable<'_>, at: At, problems: &mut Problems) -> Result<S, Reported> {
@@ -90,11 +94,15 @@ impl<'t> Reader<'t, '_> {
             return self.absent_table(name);
         };
         let Some(table) = node.value.as_table() else {
-            let help = format!("write it as a section that begins with `[{name}]`");
+            let help = format!("write it as a section that begins with {}", node.at.path.header());
             let fault = ShapeError::wrong_type("a table", node.value, help);
             return Err(self.problems.add(&node.at, &fault));
         };
         read_section(table, node.at, self.problems)
+    }
+
+    pub(super) fn optional_table<S: Section>(&mut self, name: &'static str) -> Result<Option<S>, Reported> {
+        if self.node(name).is_none() { Ok(None) } else { self.table(name).map(Some) }
     }
 
     fn absent_table<S: Section>(&mut self, name: &'static str) -> Result<S, Reported> {
@@ -176,6 +184,13 @@ impl Node<'_> {
         text.parse().map_err(|error| problems.add(&self.at, &error))
     }
 
+    /// The value as a yes or no.
+    fn boolean(&self, problems: &mut Problems) -> Result<bool, Reported> {
+        let help = || "write `true` or `false`, without quotes".to_owned();
+        let wrong = || ShapeError::wrong_type("a boolean", self.value, help());
+        self.value.as_bool().ok_or_else(|| problems.add(&self.at, &wrong()))
+    }
+
     /// The value as an integer that `T` is made from.
     pub(super) fn integer<T: TryFrom<i64, Error: Explain>>(
         &self,
@@ -205,10 +220,24 @@ fn scalar_text(value: &DeValue<'_>) -> String {
     }
 }
 
+impl FromToml for bool {
+    fn form() -> String {
+        "true or false".to_owned()
+    }
+
+    fn from_toml(node: &Node<'_>, problems: &mut Problems) -> Result<Self, Reported> {
+        node.boolean(problems)
+    }
+}
+
 /// A list of values, each with its place.
 pub(super) type List<T> = Vec<Located<T>>;
 
 impl<T: FromToml> FromToml for List<T> {
+    fn form() -> String {
+        format!("list: {}", T::form())
+    }
+
     fn from_toml(node: &Node<'_>, problems: &mut Problems) -> Result<Self, Reported> {
         let Some(array) = node.value.as_array() else {
             let help = match node.value.as_str() {
@@ -229,10 +258,14 @@ impl<T: FromToml> FromToml for List<T> {
     }
 }
 
-/// Lets fields of these types be read from a TOML string, by their `FromStr`.
+/// Lets fields of these types be read from a TOML string, by their `FromStr`. Each stands with its form.
 macro_rules! from_toml_string {
-    ($($ty:ty),* $(,)?) => {$(
+    ($($ty:ty: $form:expr),* $(,)?) => {$(
         impl $crate::config::reader::FromToml for $ty {
+            fn form() -> String {
+                String::from($form)
+            }
+
             fn from_toml(
                 node: &$crate::config::reader::Node<'_>,
                 problems: &mut $crate::config::problem::Problems,

@@ -17,6 +17,8 @@ pub(super) struct Field {
     /// The field's documentation, one line an element.
     pub(super) doc: &'static [&'static str],
     pub(super) kind: FieldKind,
+    /// What can be written; sections have none.
+    pub(super) form: Option<fn() -> String>,
 }
 
 /// What a field holds and what its absence means. The texts are TOML values.
@@ -30,6 +32,8 @@ pub(super) enum FieldKind {
     Defaulted(&'static str),
     /// `[section]`; absent means empty.
     Table(&'static Schema),
+    /// `[section]` that may be absent as a whole.
+    OptionalTable(&'static Schema),
     /// `[[section]]`, any number of times.
     Tables(&'static Schema),
 }
@@ -61,7 +65,7 @@ impl Schema {
     fn collect_homes(&self, name: &str, above: &mut Vec<&'static str>, homes: &mut Vec<String>) {
         for field in self.fields {
             let (schema, open, close) = match field.kind {
-                FieldKind::Table(schema) => (schema, "[", "]"),
+                FieldKind::Table(schema) | FieldKind::OptionalTable(schema) => (schema, "[", "]"),
                 FieldKind::Tables(schema) => (schema, "[[", "]]"),
                 _ => continue,
             };
@@ -83,6 +87,8 @@ pub(super) type Optional<T> = Option<Located<T>>;
 pub(super) type Defaulted<T> = Located<T>;
 /// A `[section]`.
 pub(super) type Table<T> = T;
+/// A `[section]` that may be absent as a whole.
+pub(super) type OptionalTable<T> = Option<T>;
 /// Any number of `[[section]]`.
 pub(super) type Tables<T> = Vec<T>;
 
@@ -98,7 +104,8 @@ pub(super) type Tables<T> = Vec<T>;
 /// }
 /// ```
 ///
-/// The type says what absence means ([`Required`], [`Optional`], [`Defaulted`], [`Table`], [`Tables`]); the
+/// The type says what absence means ([`Required`], [`Optional`], [`Defaulted`], [`Table`], [`OptionalTable`],
+/// [`Tables`]); the
 /// value after `=` is the default or the sample's value, written as in TOML. From this come the struct, its
 /// [`Schema`] with the doc comments as data, and the code that reads it.
 macro_rules! section {
@@ -122,6 +129,7 @@ macro_rules! section {
                     name: stringify!($field),
                     doc: &[$($field_doc),*],
                     kind: section!(@kind $kind $ty $(, $text)?),
+                    form: section!(@form $kind $ty),
                 } ),*],
             };
 
@@ -138,8 +146,14 @@ macro_rules! section {
     };
 
     (@kind Table $ty:ty) => { FieldKind::Table(<$ty as Section>::SCHEMA) };
+    (@kind OptionalTable $ty:ty) => { FieldKind::OptionalTable(<$ty as Section>::SCHEMA) };
     (@kind Tables $ty:ty) => { FieldKind::Tables(<$ty as Section>::SCHEMA) };
     (@kind $kind:ident $ty:ty, $text:expr) => { FieldKind::$kind(stringify!($text)) };
+
+    (@form Table $ty:ty) => { None };
+    (@form OptionalTable $ty:ty) => { None };
+    (@form Tables $ty:ty) => { None };
+    (@form $kind:ident $ty:ty) => { Some(<$ty as FromToml>::form) };
 
     (@read $reader:ident Required $field:ident, $text:expr) => {
         $reader.required(stringify!($field), stringify!($text))
@@ -149,6 +163,7 @@ macro_rules! section {
         $reader.defaulted(stringify!($field), stringify!($text))
     };
     (@read $reader:ident Table $field:ident) => { $reader.table(stringify!($field)) };
+    (@read $reader:ident OptionalTable $field:ident) => { $reader.optional_table(stringify!($field)) };
     (@read $reader:ident Tables $field:ident) => { $reader.tables(stringify!($field)) };
 }
 

@@ -83,15 +83,15 @@ fn fault(text: &str) -> String {
 #[test]
 fn tenants_are_limited() {
     assert_eq!(fault_of(MAX_TENANTS, 1), "");
-    assert_eq!(fault_of(MAX_TENANTS + 1, 1), "the file has more than 16,383 tenants");
+    assert_eq!(fault_of(MAX_TENANTS + 1, 1), "there are more than 16,383 tenants");
 }
 
 #[test]
 fn backends_are_limited_by_pool_and_in_all() {
     assert_eq!(fault_of(1, MAX_BACKENDS_PER_POOL), "");
-    assert_eq!(fault_of(1, MAX_BACKENDS_PER_POOL + 1), "the file has more than 1,024 backends in one pool");
+    assert_eq!(fault_of(1, MAX_BACKENDS_PER_POOL + 1), "there are more than 1,024 backends in one pool");
     assert_eq!(fault_of(100, 1_000), "");
-    assert_eq!(fault_of(101, 1_000), "the file has more than 100,000 backends");
+    assert_eq!(fault_of(101, 1_000), "there are more than 100,000 backends");
 }
 
 /// One tenant with `entries` egress entries, and a listener with `prefixes` in its allow list.
@@ -120,13 +120,10 @@ fn fault_of_lists(entries: usize, prefixes: usize) -> String {
 #[test]
 fn listeners_and_their_prefixes_are_limited() {
     assert_eq!(fault_of_lists(MAX_LISTENERS - 1, MAX_PREFIXES_PER_LISTENER), "");
-    assert_eq!(
-        fault_of_lists(MAX_LISTENERS, 1),
-        "the file has more than 65,536 listeners and egress entries"
-    );
+    assert_eq!(fault_of_lists(MAX_LISTENERS, 1), "there are more than 65,536 listeners and egress entries");
     assert_eq!(
         fault_of_lists(0, MAX_PREFIXES_PER_LISTENER + 1),
-        "the file has more than 4,096 prefixes in one allow list"
+        "there are more than 4,096 prefixes in one allow list"
     );
 }
 
@@ -146,9 +143,9 @@ fn endpoints_are_limited_by_group_and_in_all() {
     assert_eq!(fault_of_groups(16, MAX_ENDPOINTS_PER_GROUP), "");
     assert_eq!(
         fault_of_groups(1, MAX_ENDPOINTS_PER_GROUP + 1),
-        "the file has more than 4,096 endpoints in one peer group"
+        "there are more than 4,096 endpoints in one peer group"
     );
-    assert_eq!(fault_of_groups(17, 4_000), "the file has more than 65,536 endpoints");
+    assert_eq!(fault_of_groups(17, 4_000), "there are more than 65,536 endpoints");
 }
 
 #[test]
@@ -163,7 +160,7 @@ fn destinations_are_limited_over_all_tenants() {
         text
     };
     assert_eq!(fault(&text(64)), "");
-    assert_eq!(fault(&text(65)), "the file has more than 262,144 pairs of a tenant and an endpoint");
+    assert_eq!(fault(&text(65)), "there are more than 262,144 pairs of a tenant and an endpoint");
 }
 
 #[test]
@@ -175,7 +172,7 @@ fn prefixes_are_limited_in_all() {
         fault(&format!("{HEAD}\n{tenant}\nsources = [{}]", prefixes.join(",")))
     };
     assert_eq!(sources(MAX_PREFIXES), "");
-    assert_eq!(sources(MAX_PREFIXES + 1), "the file has more than 65,536 prefixes in `sources` and `allow`");
+    assert_eq!(sources(MAX_PREFIXES + 1), "there are more than 65,536 prefixes in `sources` and `allow`");
 }
 
 #[test]

@@ -1,8 +1,13 @@
 //! The changes that can be asked for. Each is a pure function of the whole.
 
+mod apply;
+#[cfg(test)]
+mod tests;
+
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+pub use self::apply::apply;
 use super::spec::{AdminState, BackendSpec, Document, ListenerSpec, PeerGroupSpec, PoolSpec, TenantSpec};
 
 /// One change.

@@ -3,15 +3,24 @@
 //! | module | holds |
 //! |---|---|
 //! | [`spec`] | the objects, in the shape of the configuration file's sections; what the API and the store speak |
+//! | [`address_port`] | what backends are called |
 //! | [`edit`] | the changes that can be asked for, each a pure function of the whole |
 //! | [`diff`] | what differs between two versions, field by field |
+//! | [`problem`] | what is wrong with an object, by its path |
 //!
 //! A [`Tenancy`] says nothing about being right: [`crate::config`] turns it into a [`crate::config::Config`], or says
 //! what is wrong with it. All of it is pure.
 
+pub mod address_port;
 pub mod diff;
 pub mod edit;
+pub(crate) mod path;
+pub mod problem;
 pub mod spec;
+pub(crate) mod walk;
+
+#[cfg(test)]
+pub(crate) mod arbitrary;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -6,12 +6,12 @@ use std::net::Ipv4Addr;
 use ipnet::Ipv4Net;
 
 use super::conflict::{Conflict, Role};
+use super::objects::{Piece, TenantPiece};
 use crate::config::address::VipAddr;
-use crate::config::file::{File, Tenant};
 use crate::config::name::TenantName;
 use crate::config::problem::{At, Located, Problems};
 
-/// All addresses of the file that have an owner.
+/// All addresses that have an owner.
 pub(super) struct AddressPlan<'f> {
     vips: [&'f Located<VipAddr>; 2],
     nat_ips: HashMap<Ipv4Addr, &'f At>,
@@ -29,40 +29,44 @@ pub(super) struct Position(usize);
 #[derive(Clone, Copy)]
 struct Source<'f> {
     id: Position,
-    tenant: &'f Tenant,
+    tenant: &'f TenantName,
     prefix: Ipv4Net,
     at: &'f At,
 }
 
 impl<'f> AddressPlan<'f> {
     /// Collects the addresses and reports those that two claim.
-    pub(super) fn new(file: &'f File, problems: &mut Problems) -> Self {
-        let gateway = &file.gateway;
+    pub(super) fn new(
+        vips: [&'f Located<VipAddr>; 2],
+        tenants: &[TenantPiece<'f>],
+        problems: &mut Problems,
+    ) -> Self {
         let mut plan = Self {
-            vips: [&gateway.ingress_vip, &gateway.egress_vip],
-            nat_ips: HashMap::new(),
+            vips,
+            nat_ips: HashMap::with_capacity(tenants.len()),
             sources: BTreeMap::new(),
             disputed: false,
         };
-        plan.add_sources(&file.tenant, problems);
-        for (id, tenant) in numbered(&file.tenant) {
+        plan.add_sources(tenants, problems);
+        for (id, tenant) in numbered(tenants) {
             plan.add_nat_ip(id, tenant, problems);
         }
         plan
     }
 
-    fn add_sources(&mut self, tenants: &'f [Tenant], problems: &mut Problems) {
-        let mut sources = Vec::new();
-        for (id, tenant) in numbered(tenants) {
-            if tenant.sources.value.is_empty() {
-                let conflict = Conflict::NoSources { tenant: tenant.name.value.clone() };
-                problems.add(&tenant.sources.at, &conflict);
+    fn add_sources(&mut self, tenants: &[TenantPiece<'f>], problems: &mut Problems) {
+        let mut sources = Vec::with_capacity(tenants.len());
+        for (id, piece) in numbered(tenants) {
+            let (tenant, _) = piece.name();
+            piece.for_each_source(|prefix, at| sources.push(Source { id, tenant, prefix, at }));
+            if let Piece::Read(section) = piece
+                && section.sources.value.is_empty()
+            {
+                problems.add(&section.sources.at, &Conflict::NoSources { tenant: tenant.clone() });
             }
-            for source in &tenant.sources.value {
-                let source = Source { id, tenant, prefix: source.value.0, at: &source.at };
-                self.refuse_vip_in(source, problems);
-                sources.push(source);
-            }
+        }
+        for source in &sources {
+            self.refuse_vip_in(*source, problems);
         }
         // Wider prefixes first: of two that overlap one holds the other, and then follows it.
         sources.sort_by_key(|source| (source.prefix.network(), source.prefix.prefix_len()));
@@ -85,9 +89,8 @@ impl<'f> AddressPlan<'f> {
         }
     }
 
-    fn add_nat_ip(&mut self, id: Position, tenant: &'f Tenant, problems: &mut Problems) {
-        let Located { value: address, at } = &tenant.nat_ip;
-        let address = *address;
+    fn add_nat_ip(&mut self, id: Position, tenant: TenantPiece<'f>, problems: &mut Problems) {
+        let (address, at) = tenant.nat_ip();
         if let Some(vip) = self.vips.iter().find(|vip| vip.value.get() == address.get()) {
             problems.add_with(at, &Conflict::NatIsVip { address }, "the VIP", &vip.at);
         } else if let Some(first) = self.nat_ips.get(&address.get()) {
@@ -112,18 +115,18 @@ impl<'f> AddressPlan<'f> {
         self.disputed || self.source_of(address).is_some_and(|source| source.id == id)
     }
 
-    /// Whose source `address` is, and where the file says so.
+    /// Whose source `address` is, and where that stands.
     pub(super) fn owner_of(&self, address: Ipv4Addr) -> Option<(&'f TenantName, &'f At)> {
-        self.source_of(address).map(|source| (&source.tenant.name.value, source.at))
+        self.source_of(address).map(|source| (source.tenant, source.at))
     }
 
-    /// What `address` already is, and where the file says so.
+    /// What `address` already is, and where that stands.
     pub(super) fn role_of(&self, address: Ipv4Addr) -> Option<(Role, &'f At)> {
         let source = || self.source_of(address).map(|source| (Role::Source, source.at));
         self.gateway_role_of(address).or_else(source)
     }
 
-    /// Whether `address` is a VIP or a tenant NAT IP, and where the file says so.
+    /// Whether `address` is a VIP or a tenant NAT IP, and where that stands.
     pub(super) fn gateway_role_of(&self, address: Ipv4Addr) -> Option<(Role, &'f At)> {
         let vip = self.vips.iter().find(|vip| vip.value.get() == address);
         let nat_ip = || self.nat_ips.get(&address).map(|at| (Role::NatIp, *at));
@@ -141,18 +144,18 @@ impl<'f> AddressPlan<'f> {
 }
 
 /// The tenants with their positions.
-pub(super) fn numbered(tenants: &[Tenant]) -> impl Iterator<Item = (Position, &Tenant)> {
-    (0..).map(Position).zip(tenants)
+pub(super) fn numbered<'f>(tenants: &[TenantPiece<'f>]) -> impl Iterator<Item = (Position, TenantPiece<'f>)> {
+    (0..).map(Position).zip(tenants.iter().copied())
 }
 
-/// Reports it at the one that comes later in the file.
+/// Reports it at the one that comes later.
 fn report_overlap(a: Source<'_>, b: Source<'_>, problems: &mut Problems) {
     let (first, second) = if a.at.span.start < b.at.span.start { (a, b) } else { (b, a) };
     let (prefix, other) = (second.prefix, first.prefix);
     let conflict = if first.id == second.id {
         Conflict::SourceRedundant { prefix, other }
     } else {
-        Conflict::SourcesOverlap { prefix, other, owner: first.tenant.name.value.clone() }
+        Conflict::SourcesOverlap { prefix, other, owner: first.tenant.clone() }
     };
     problems.add_with(second.at, &conflict, "the other prefix", first.at);
 }

@@ -1,4 +1,4 @@
-//! Values that can't stand in one file together.
+//! Values that can't stand together.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -31,10 +31,10 @@ impl fmt::Display for Role {
     }
 }
 
-/// Why values of the file contradict each other, or a rule about all of them.
+/// Why values contradict each other, or a rule about all of them.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Conflict {
-    #[error("the file has more than {} {what}", grouped(*max as u64))]
+    #[error("there are more than {} {what}", grouped(*max as u64))]
     TooMany { what: &'static str, max: usize },
     #[error("the {what} name `{name}` is taken")]
     NameTaken { what: &'static str, name: String },
@@ -69,6 +69,8 @@ pub(super) enum Conflict {
     SourceRedundant { prefix: Ipv4Net, other: Ipv4Net },
     #[error("there is no peer group `{name}`")]
     UnknownPeerGroup { name: PeerGroupName, known: Vec<PeerGroupName> },
+    #[error("a tenant names a peer group that is removed")]
+    PeerGroupGone,
     #[error("the peer group `{name}` is named twice")]
     PeerGroupTwice { name: PeerGroupName },
 
@@ -107,7 +109,11 @@ impl Explain for Conflict {
                 return suggestion(name.as_str(), "this host has", present.iter().map(String::as_str));
             }
             Self::UnknownPeerGroup { name, known } => {
-                return suggestion(name.as_str(), "the file has", known.iter().map(PeerGroupName::as_str));
+                return suggestion(
+                    name.as_str(),
+                    "the peer groups are",
+                    known.iter().map(PeerGroupName::as_str),
+                );
             }
             Self::UnknownPool { name, known } => {
                 return suggestion(name.as_str(), "its pools are", known.iter().map(PoolName::as_str));
@@ -115,7 +121,7 @@ impl Explain for Conflict {
             Self::NoInterface { side } => return help_no_interface(*side),
             Self::BackendOutside { address, sources, .. } => return help_outside(*address, sources),
             Self::TargetNotAllowed { to, protocol } => return help_not_allowed(*to, *protocol),
-            Self::TooMany { .. } => "split the file between several gateways",
+            Self::TooMany { .. } => "split them between several gateways",
             Self::NameTaken { .. } => "give one of them another name",
             Self::SameVips { .. } => "give two different addresses: NPCI whitelists both",
             Self::NoEndpoint { .. } => {
@@ -136,6 +142,7 @@ impl Explain for Conflict {
                 "an address belongs to one tenant: correct one of the two prefixes"
             }
             Self::SourceRedundant { .. } => "remove the smaller one of the two",
+            Self::PeerGroupGone => "take it out of the tenant's `peer_groups` first",
             Self::PeerGroupTwice { .. } => "name it once",
             Self::EmptyPool { .. } => "add a `[[tenant.pool.backend]]` with address and port below it",
             Self::NoWeight { .. } => {

@@ -1,16 +1,23 @@
 //! Tenants: pools, listeners and addressed egress.
 
+use std::collections::hash_map::Entry;
 use std::collections::{BTreeSet, HashMap};
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::addresses::{AddressPlan, Position, numbered};
 use super::conflict::Conflict;
+use super::health;
+use super::mismatch::Mismatch;
+use super::objects::{Objects, Piece};
 use super::peers::PeerGroups;
+use super::settings::seconds;
 use super::unique::Unique;
 use crate::config::address::BackendAddr;
-use crate::config::choice::{OnBackendDown, Protocol, Transport, WhenAllDown};
+use crate::config::bounded::Bounded;
+use crate::config::choice::{Protocol, StateWord, Transport};
 use crate::config::file;
-use crate::config::limits::MAX_DESTINATIONS;
+use crate::config::limits::{MAX_DESTINATIONS, UnixSecs};
 use crate::config::model::{Backend, Egress, Listener, PeerGroupIndex, Pool, PoolIndex, Tenant};
 use crate::config::name::PoolName;
 use crate::config::port::Port;
@@ -22,17 +29,24 @@ use crate::tenancy::spec::AdminState;
 type Ports<'f> = HashMap<(Transport, Port), &'f At>;
 
 pub(super) fn resolve(
-    sections: &[file::Tenant],
+    objects: &Objects<'_>,
     plan: &AddressPlan<'_>,
     peers: &PeerGroups,
     problems: &mut Problems,
-) -> Vec<Tenant> {
+) -> Vec<Arc<Tenant>> {
+    let count = objects.tenants.len();
     let mut names = Unique::new("tenant");
-    let mut resolver = Resolver { plan, peers, ports: Ports::new(), destinations: 0, problems };
-    let mut tenants = Vec::with_capacity(sections.len());
-    for (id, section) in numbered(sections) {
-        names.claim(&section.name, resolver.problems);
-        tenants.push(resolver.tenant(id, section));
+    let ports = Ports::with_capacity(count);
+    let mut resolver =
+        Resolver { plan, peers, ports, destinations: 0, new_addresses: objects.new_addresses, problems };
+    let mut tenants = Vec::with_capacity(count);
+    for (id, piece) in numbered(&objects.tenants) {
+        let (name, at) = piece.name();
+        names.claim(name, at, resolver.problems);
+        tenants.push(match piece {
+            Piece::Read(section) => Arc::new(resolver.tenant(id, section)),
+            Piece::Kept(tenant) => resolver.kept(tenant),
+        });
     }
     tenants
 }
@@ -45,6 +59,8 @@ struct Resolver<'a, 'f> {
     ports: Ports<'a>,
     /// Pairs of a tenant and an endpoint that it may call.
     destinations: usize,
+    /// As in [`Objects`].
+    new_addresses: bool,
     problems: &'a mut Problems,
 }
 
@@ -53,10 +69,11 @@ impl<'a> Resolver<'a, '_> {
         let sources = section.sources.value.iter().map(|source| source.value.0).collect();
         let peer_groups = self.peer_groups(section);
         let (pools, pool_names) = self.pools(id, section);
+        let (state, drain_until) = self.state(&section.state, &section.drain_until);
         Tenant {
             name: section.name.value.clone(),
-            state: AdminState::Active,
-            drain_until: None,
+            state,
+            drain_until,
             nat_ip: section.nat_ip.value,
             sources,
             listeners: self.listeners(section, &pool_names),
@@ -66,10 +83,59 @@ impl<'a> Resolver<'a, '_> {
         }
     }
 
+    /// A tenant that is as it was. Its backends need no second look: they are among its sources, where a new NAT IP of
+    /// somebody else is a fault already, as is a new source.
+    fn kept(&mut self, tenant: &'a Arc<Tenant>) -> Arc<Tenant> {
+        for listener in &tenant.listeners {
+            self.claim_port(listener.protocol, listener.port, &At::NOWHERE);
+        }
+        let peer_groups = self.moved_groups(tenant);
+        self.count_destinations(&At::NOWHERE, &peer_groups);
+        let same_groups = peer_groups.iter().all(|group| self.peers.is_kept(*group));
+        if self.new_addresses || !same_groups {
+            for egress in &tenant.egress {
+                self.check_target(*egress, &At::NOWHERE, &peer_groups);
+            }
+        }
+        if peer_groups == tenant.peer_groups {
+            return Arc::clone(tenant);
+        }
+        Arc::new(Tenant { peer_groups, ..Tenant::clone(tenant) })
+    }
+
+    /// Where the groups of a kept tenant are now, in the order of positions.
+    fn moved_groups(&mut self, tenant: &Tenant) -> Vec<PeerGroupIndex> {
+        let mut moved = Vec::with_capacity(tenant.peer_groups.len());
+        for earlier in &tenant.peer_groups {
+            match self.peers.moved(*earlier) {
+                Some(index) => moved.push(index),
+                None => _ = self.problems.add(&At::NOWHERE, &Conflict::PeerGroupGone),
+            }
+        }
+        moved.sort_unstable();
+        moved
+    }
+
+    fn state(
+        &mut self,
+        word: &Located<StateWord>,
+        until: &Located<Bounded<UnixSecs>>,
+    ) -> (AdminState, Option<SystemTime>) {
+        let state = AdminState::from(word.value);
+        let secs = u64::from(until.value.get());
+        if secs == 0 {
+            return (state, None);
+        }
+        if state != AdminState::Draining {
+            self.problems.add(&until.at, &Mismatch::NotDraining);
+        }
+        (state, Some(UNIX_EPOCH + Duration::from_secs(secs)))
+    }
+
     fn peer_groups(&mut self, section: &file::Tenant) -> Vec<PeerGroupIndex> {
         let mut found = BTreeSet::new();
         for name in section.peer_groups.iter().flat_map(|groups| &groups.value) {
-            let Some(index) = self.peers.find(name, self.problems) else {
+            let Some(index) = self.peers.find(&name.value, &name.at, self.problems) else {
                 continue;
             };
             if !found.insert(index) {
@@ -77,19 +143,19 @@ impl<'a> Resolver<'a, '_> {
             }
         }
         let found: Vec<PeerGroupIndex> = found.into_iter().collect();
-        self.count_destinations(section, &found);
+        self.count_destinations(&section.at().field("peer_groups"), &found);
         found
     }
 
     /// Reports the first tenant beyond the limit.
-    fn count_destinations(&mut self, section: &file::Tenant, groups: &[PeerGroupIndex]) {
+    fn count_destinations(&mut self, at: &At, groups: &[PeerGroupIndex]) {
         let before = self.destinations;
         self.destinations +=
             groups.iter().map(|group| self.peers.group(*group).endpoints.len()).sum::<usize>();
         if before <= MAX_DESTINATIONS && self.destinations > MAX_DESTINATIONS {
             let conflict =
                 Conflict::TooMany { what: "pairs of a tenant and an endpoint", max: MAX_DESTINATIONS };
-            self.problems.add(&section.at().field("peer_groups"), &conflict);
+            self.problems.add(at, &conflict);
         }
     }
 
@@ -97,7 +163,7 @@ impl<'a> Resolver<'a, '_> {
         let mut names = Unique::new("pool");
         let mut pools = Vec::new();
         for pool in &section.pool {
-            names.claim(&pool.name, self.problems);
+            names.claim(&pool.name.value, &pool.name.at, self.problems);
             pools.push(self.pool(id, pool, section));
         }
         (pools, names)
@@ -122,22 +188,23 @@ impl<'a> Resolver<'a, '_> {
         }
         Pool {
             name: name.clone(),
-            when_all_down: WhenAllDown::Refuse,
-            on_backend_down: OnBackendDown::Keep,
-            slow_start: Duration::ZERO,
-            health: None,
+            when_all_down: section.when_all_down.value,
+            on_backend_down: section.on_backend_down.value,
+            slow_start: seconds(&section.slow_start_secs),
+            health: section.health.as_ref().map(|section| health::resolve(section, self.problems)),
             backends,
         }
     }
 
     fn backend(&mut self, id: Position, section: &file::Backend, tenant: &file::Tenant) -> Backend {
         self.check_backend_address(id, &section.address, tenant);
+        let (state, drain_until) = self.state(&section.state, &section.drain_until);
         Backend {
             address: section.address.value,
             port: section.port.value,
             weight: section.weight.value,
-            state: AdminState::Active,
-            drain_until: None,
+            state,
+            drain_until,
         }
     }
 
@@ -166,7 +233,7 @@ impl<'a> Resolver<'a, '_> {
         let mut names = Unique::new("listener");
         let mut listeners = Vec::new();
         for listener in &section.listener {
-            names.claim(&listener.name, self.problems);
+            names.claim(&listener.name.value, &listener.name.at, self.problems);
             listeners.extend(self.listener(listener, pools));
         }
         listeners
@@ -174,12 +241,7 @@ impl<'a> Resolver<'a, '_> {
 
     fn listener(&mut self, section: &'a file::Listener, pools: &Unique<PoolName>) -> Option<Listener> {
         let (protocol, port) = (section.protocol.value, section.port.value);
-        if let Some(first) = self.ports.get(&(protocol, port)) {
-            let conflict = Conflict::ListenerTaken { protocol, port };
-            self.problems.add_with(&section.port.at, &conflict, "the first one", first);
-        } else {
-            self.ports.insert((protocol, port), &section.port.at);
-        }
+        self.claim_port(protocol, port, &section.port.at);
         if section.allow.value.is_empty() {
             self.problems.add(&section.allow.at, &Conflict::EmptyAllow);
         }
@@ -191,6 +253,16 @@ impl<'a> Resolver<'a, '_> {
             source: section.source.value,
             allow: section.allow.value.iter().map(|prefix| prefix.value.0).collect(),
         })
+    }
+
+    fn claim_port(&mut self, protocol: Transport, port: Port, at: &'a At) {
+        match self.ports.entry((protocol, port)) {
+            Entry::Vacant(free) => _ = free.insert(at),
+            Entry::Occupied(first) => {
+                let conflict = Conflict::ListenerTaken { protocol, port };
+                self.problems.add_with(at, &conflict, "the first one", first.get());
+            }
+        }
     }
 
     fn find_pool(&mut self, name: &Located<PoolName>, pools: &Unique<PoolName>) -> Option<PoolIndex> {
@@ -220,14 +292,19 @@ impl<'a> Resolver<'a, '_> {
     fn egress(&mut self, section: &file::Egress, groups: &[PeerGroupIndex]) -> Egress {
         let egress =
             Egress { protocol: section.protocol.value, port: section.port.value, to: section.to.value };
+        self.check_target(egress, &section.to.at, groups);
+        egress
+    }
+
+    /// A target is outside, and one of the tenant's peer groups allows it.
+    fn check_target(&mut self, egress: Egress, at: &At, groups: &[PeerGroupIndex]) {
         let (to, protocol) = (egress.to, Protocol::from(egress.protocol));
         let address = to.address.get();
         if let Some((role, other)) = self.plan.role_of(address) {
             let conflict = Conflict::TargetInside { to, role };
-            self.problems.add_with(&section.to.at, &conflict, "it stands here", other);
+            self.problems.add_with(at, &conflict, "it stands here", other);
         } else if !groups.iter().any(|group| self.peers.group(*group).allows(address, protocol, to.port)) {
-            self.problems.add(&section.to.at, &Conflict::TargetNotAllowed { to, protocol });
+            self.problems.add(at, &Conflict::TargetNotAllowed { to, protocol });
         }
-        egress
     }
 }

@@ -5,7 +5,7 @@ use std::fmt::Display;
 use std::hash::Hash;
 
 use super::conflict::Conflict;
-use crate::config::problem::{At, Located, Problems};
+use crate::config::problem::{At, Problems};
 
 /// The names of one list: which are taken, where, and at which position.
 pub(super) struct Unique<K> {
@@ -20,16 +20,16 @@ impl<K: Clone + Eq + Hash + Display> Unique<K> {
         Self { what, claimed: 0, seen: HashMap::new() }
     }
 
-    /// Takes the name for the next position of the list, or reports that it is taken.
-    pub(super) fn claim(&mut self, name: &Located<K>, problems: &mut Problems) {
+    /// Takes the name at `at` for the next position of the list, or reports that it is taken.
+    pub(super) fn claim(&mut self, name: &K, at: &At, problems: &mut Problems) {
         let position = self.claimed;
         self.claimed += 1;
-        if let Some((_, first)) = self.seen.get(&name.value) {
-            let conflict = Conflict::NameTaken { what: self.what, name: name.value.to_string() };
-            problems.add_with(&name.at, &conflict, "the first one", first);
+        if let Some((_, first)) = self.seen.get(name) {
+            let conflict = Conflict::NameTaken { what: self.what, name: name.to_string() };
+            problems.add_with(at, &conflict, "the first one", first);
             return;
         }
-        self.seen.insert(name.value.clone(), (position, name.at.clone()));
+        self.seen.insert(name.clone(), (position, at.clone()));
     }
 
     /// All names in the order of the file.

@@ -1,0 +1,170 @@
+//! Random objects for property tests. Values are few, so that objects meet: names are taken twice, prefixes overlap,
+//! references dangle. Some are illegal in themselves.
+
+use proptest::collection::vec;
+use proptest::option;
+use proptest::prelude::*;
+use proptest::sample::{select, subsequence};
+
+use super::Tenancy;
+use super::edit::Edit;
+use super::spec::{
+    AdminState, BackendSpec, Document, EgressSpec, EndpointSpec, HealthSpec, ListenerSpec, PeerGroupSpec,
+    PoolSpec, TenantSpec,
+};
+
+const TENANTS: [&str; 6] = ["bank-a", "bank-b", "bank-c", "bank-d", "bank-e", "psp-1"];
+const GROUPS: [&str; 3] = ["card", "npci", "upi"];
+
+fn text(words: &'static [&'static str]) -> impl Strategy<Value = String> {
+    select(words).prop_map(str::to_owned)
+}
+
+fn endpoint() -> impl Strategy<Value = EndpointSpec> {
+    let address = text(&["192.0.2.100", "192.0.2.96/28", "192.0.2.101", "10.1.0.0/24"]);
+    (address, text(&["tcp", "udp"]), option::of(select(vec![443, 444])))
+        .prop_map(|(address, protocol, port)| EndpointSpec { address, protocol, port })
+}
+
+/// A peer group; now and then it is empty.
+pub(crate) fn peer_group() -> impl Strategy<Value = PeerGroupSpec> {
+    let endpoints = prop_oneof![9 => vec(endpoint(), 1..4), 1 => Just(Vec::new())];
+    (text(&GROUPS), endpoints).prop_map(|(name, endpoint)| PeerGroupSpec { name, endpoint })
+}
+
+fn state() -> impl Strategy<Value = (AdminState, Option<u64>)> {
+    prop_oneof![
+        8 => Just((AdminState::Active, None)),
+        1 => Just((AdminState::Maintenance, None)),
+        2 => option::of(1_u64..5).prop_map(|until| (AdminState::Draining, until)),
+        1 => select(vec![(AdminState::Active, Some(7)), (AdminState::Draining, Some(u64::MAX))]),
+    ]
+}
+
+fn backend(subnet: u8) -> impl Strategy<Value = BackendSpec> {
+    let weight = prop_oneof![8 => option::of(0_u16..4), 1 => Just(Some(1_001))];
+    (1_u8..5, 80_u16..83, weight, state()).prop_map(move |(host, port, weight, (state, drain_until))| {
+        BackendSpec { address: format!("10.{subnet}.0.{host}"), port, weight, state, drain_until }
+    })
+}
+
+fn health() -> impl Strategy<Value = HealthSpec> {
+    let check = text(&["tcp", "http", "https", "tls", "script", "ping"]);
+    let ms = || option::of(select(vec![200_u32, 1_000, 3_000]));
+    (check, ms(), ms(), any::<Option<bool>>(), any::<[bool; 4]>()).prop_map(
+        |(check, interval_ms, timeout_ms, assume_up, given)| HealthSpec {
+            interval_ms,
+            timeout_ms,
+            assume_up,
+            path: (given[0] && check.starts_with("http")).then(|| "/healthz".to_owned()),
+            host: (given[1] && check != "tcp").then(|| "web.example".to_owned()),
+            send_hex: (given[2] && check == "script").then(|| "00 0c".to_owned()),
+            expect_hex: (check == "script" || (given[2] && given[3])).then(|| "00..".to_owned()),
+            check,
+            ..HealthSpec::default()
+        },
+    )
+}
+
+fn pool(subnet: u8) -> impl Strategy<Value = PoolSpec> {
+    let health = option::weighted(0.3, health());
+    let policies = (option::of(text(&["refuse", "drop"])), option::of(text(&["keep", "reset"])));
+    (text(&["web", "app"]), policies, option::of(0_u32..3), health, vec(backend(subnet), 1..4)).prop_map(
+        |(name, (when_all_down, on_backend_down), slow_start_secs, health, backend)| PoolSpec {
+            name,
+            when_all_down,
+            on_backend_down,
+            slow_start_secs,
+            health,
+            backend,
+        },
+    )
+}
+
+fn listener() -> impl Strategy<Value = ListenerSpec> {
+    let allow = prop_oneof![9 => Just(vec!["192.0.2.0/24".to_owned()]), 1 => Just(Vec::new())];
+    let source = option::of(text(&["nat", "preserve"]));
+    (text(&["one", "two"]), text(&["tcp", "udp"]), 8_000_u16..8_020, text(&["web", "app"]), source, allow)
+        .prop_map(|(name, protocol, port, pool, source, allow)| ListenerSpec {
+            name,
+            protocol,
+            port,
+            pool,
+            source,
+            allow,
+        })
+}
+
+fn egress() -> impl Strategy<Value = EgressSpec> {
+    let to = text(&["192.0.2.100:443", "192.0.2.101:444", "192.0.2.101:443"]);
+    (text(&["tcp", "udp"]), 9_000_u16..9_004, to).prop_map(|(protocol, port, to)| EgressSpec {
+        protocol,
+        port,
+        to,
+    })
+}
+
+/// A tenant, mostly with addresses of its own.
+pub(crate) fn tenant() -> impl Strategy<Value = TenantSpec> {
+    (0..TENANTS.len()).prop_flat_map(|number| {
+        let subnet = u8::try_from(number).unwrap();
+        let own = vec![format!("10.{subnet}.0.0/24")];
+        let sources = prop_oneof![
+            20 => Just(own.clone()),
+            1 => Just(vec!["10.0.0.0/14".to_owned()]),
+            1 => Just(Vec::new()),
+            1 => Just(vec!["192.0.2.96/28".to_owned(), own[0].clone()]),
+        ];
+        let nat_ip = prop_oneof![
+            20 => Just(format!("198.51.100.{subnet}")),
+            1 => text(&["198.51.100.0", "192.0.2.101", "10.1.0.1", "10.2.0.2", "not-an-address"]),
+        ];
+        let groups = subsequence(GROUPS.map(str::to_owned).to_vec(), 0..=GROUPS.len());
+        let parts = (vec(pool(subnet), 0..3), vec(listener(), 0..3), vec(egress(), 0..2));
+        (nat_ip, sources, groups, state(), parts).prop_map(
+            move |(nat_ip, sources, peer_groups, (state, drain_until), (pool, listener, egress))| {
+                TenantSpec {
+                    name: TENANTS[number].to_owned(),
+                    nat_ip,
+                    sources,
+                    peer_groups,
+                    state,
+                    drain_until,
+                    pool,
+                    listener,
+                    egress,
+                }
+            },
+        )
+    })
+}
+
+/// A document of some of the objects, each at most once.
+pub(crate) fn document() -> impl Strategy<Value = Document> {
+    (vec(peer_group(), 0..4), vec(tenant(), 0..6)).prop_map(|(mut peer_group, mut tenant)| {
+        peer_group.sort_by(|a, b| a.name.cmp(&b.name));
+        peer_group.dedup_by(|a, b| a.name == b.name);
+        tenant.sort_by(|a, b| a.name.cmp(&b.name));
+        tenant.dedup_by(|a, b| a.name == b.name);
+        Document { peer_group, tenant }
+    })
+}
+
+/// A version of everything; mostly it is not legal.
+pub(crate) fn tenancy() -> impl Strategy<Value = Tenancy> {
+    document().prop_map(|document| Tenancy::from(&document))
+}
+
+/// An edit of whole objects; some can't be made.
+pub(crate) fn edit() -> impl Strategy<Value = Edit> {
+    prop_oneof![
+        3 => tenant().prop_map(|tenant| Edit::PutTenant { tenant, only_new: false }),
+        3 => peer_group().prop_map(|peer_group| Edit::PutPeerGroup { peer_group, only_new: false }),
+        1 => text(&TENANTS).prop_map(|tenant| Edit::RemoveTenant { tenant }),
+        1 => text(&GROUPS).prop_map(|peer_group| Edit::RemovePeerGroup { peer_group }),
+        1 => (document(), any::<bool>()).prop_map(|(document, prune)| Edit::Apply { document, prune }),
+        1 => (text(&TENANTS), state()).prop_map(|(tenant, (state, drain_until))| {
+            Edit::SetTenantState { tenant, state, drain_until }
+        }),
+    ]
+}
