@@ -9,6 +9,16 @@
 //! All of them speak through [`TenantStore`]. A change names the version that it was made from (compare-and-set), so
 //! two that cross are never both accepted.
 
+pub mod crash_check;
+pub mod embedded;
+pub mod etcd;
+pub mod file;
+#[cfg(test)]
+mod measure;
+#[cfg(test)]
+mod suite;
+mod touch;
+
 use std::time::SystemTime;
 
 use futures_util::future::BoxFuture;
