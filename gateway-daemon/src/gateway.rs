@@ -26,6 +26,8 @@ use crate::{
     },
 };
 
+mod ports;
+mod readiness;
 mod report;
 
 /// One node's gateway. Shared by all tasks; readers do not wait for each other.

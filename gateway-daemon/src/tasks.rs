@@ -3,6 +3,7 @@
 //! | task | when | on failure |
 //! |---|---|---|
 //! | expiry | every [`EXPIRY_INTERVAL`] | logged, tried again |
+//! | port use | every [`PORT_INTERVAL`] | logged, tried again |
 //! | next hops | at start, every [`NEIGHBOUR_INTERVAL`], and when the data path asks | logged, tried again |
 //! | host | every [`HOST_INTERVAL`] | logged, tried again |
 //! | kernel log lines | as they come | ends |
@@ -34,6 +35,9 @@ use crate::{
 /// full table takes tens of milliseconds.
 const EXPIRY_INTERVAL: Duration = Duration::from_secs(5);
 
+/// How old the figures of ports in use may be: an alarm looks at minutes, and counting reads every flow.
+const PORT_INTERVAL: Duration = Duration::from_secs(15);
+
 /// The kernel keeps a neighbour reachable for 15 to 45 s without a sign of life (`base_reachable_time`).
 const NEIGHBOUR_INTERVAL: Duration = Duration::from_secs(10);
 
@@ -47,6 +51,7 @@ const HOST_INTERVAL: Duration = Duration::from_secs(10);
 /// When the kernel's message queues cannot be opened.
 pub fn spawn(gateway: &Arc<Gateway>, netlink: &Handle, metrics: &Metrics, shutdown: Shutdown) -> Result<()> {
     spawn_expiry(gateway.clone(), metrics.clone(), shutdown.clone());
+    spawn_port_count(gateway.clone(), metrics.clone(), shutdown.clone());
     spawn_neighbours(gateway, netlink.clone(), metrics.clone(), shutdown.clone());
     spawn_host(gateway.clone(), netlink.clone(), shutdown.clone());
     spawn_events(gateway, netlink.clone(), metrics.clone(), shutdown.clone())?;
@@ -81,6 +86,20 @@ fn spawn_expiry(gateway: Arc<Gateway>, metrics: Metrics, shutdown: Shutdown) {
                     metrics.expired_flows(FlowTable::HalfOpen).inc_by(expired.half_open);
                 }
                 Err(error) => warn!("expiry of idle flows failed, trying again: {error:#}"),
+            }
+        }
+    });
+}
+
+fn spawn_port_count(gateway: Arc<Gateway>, metrics: Metrics, shutdown: Shutdown) {
+    every(PORT_INTERVAL, shutdown, move || {
+        let (gateway, metrics) = (gateway.clone(), metrics.clone());
+        async move {
+            let counting = gateway.clone();
+            let counted = tokio::task::spawn_blocking(move || counting.port_use()).await;
+            match counted.unwrap_or_else(|error| Err(anyhow!(error))) {
+                Ok(ports) => metrics.ports(ports, |name| gateway.is_tenant(name)),
+                Err(error) => warn!("cannot count the ports in use, trying again: {error:#}"),
             }
         }
     });
