@@ -93,7 +93,8 @@ fn serve(
     });
     let Some(listener) = scrape else { return };
     let held = shutdown.clone();
-    let server = metrics::server::serve(listener, source, metrics.clone(), shutdown.requested());
+    let pages = metrics::server::Pages { source, readiness: gateway.clone(), metrics: metrics.clone() };
+    let server = metrics::server::serve(listener, pages, shutdown.requested());
     tokio::spawn(async move {
         log_end("metrics", server.await);
         drop(held);

@@ -11,6 +11,8 @@ mod apply;
 mod attach;
 mod forwarding;
 mod heal;
+mod ports;
+mod readiness;
 mod report;
 
 use std::{

@@ -27,6 +27,27 @@ enum Kind {
     Gauge,
 }
 
+/// The value of a sample.
+#[derive(Clone, Copy)]
+pub(super) enum Number {
+    /// A count.
+    Whole(u64),
+    /// Seconds and their parts.
+    Real(f64),
+}
+
+impl From<u64> for Number {
+    fn from(number: u64) -> Self {
+        Self::Whole(number)
+    }
+}
+
+impl From<f64> for Number {
+    fn from(number: f64) -> Self {
+        Self::Real(number)
+    }
+}
+
 impl Kind {
     fn metric_type(self) -> MetricType {
         match self {
@@ -35,10 +56,12 @@ impl Kind {
         }
     }
 
-    fn write(self, encoder: &mut MetricEncoder<'_>, number: u64) -> fmt::Result {
-        match self {
-            Self::Counter => encoder.encode_counter(&number, NO_EXEMPLAR),
-            Self::Gauge => encoder.encode_gauge(&number),
+    fn write(self, encoder: &mut MetricEncoder<'_>, number: Number) -> fmt::Result {
+        match (self, number) {
+            (Self::Counter, Number::Whole(number)) => encoder.encode_counter(&number, NO_EXEMPLAR),
+            (Self::Counter, Number::Real(number)) => encoder.encode_counter(&number, NO_EXEMPLAR),
+            (Self::Gauge, Number::Whole(number)) => encoder.encode_gauge(&number),
+            (Self::Gauge, Number::Real(number)) => encoder.encode_gauge(&number),
         }
     }
 }
@@ -66,15 +89,16 @@ impl<const N: usize> Family<N> {
     }
 
     /// Writes the family with one line for each of the label values.
-    pub(super) fn write<'a>(
+    pub(super) fn write<'a, V: Into<Number>>(
         &self,
         encoder: &mut DescriptorEncoder<'_>,
-        samples: impl IntoIterator<Item = ([&'a str; N], u64)>,
+        samples: impl IntoIterator<Item = ([&'a str; N], V)>,
     ) -> fmt::Result {
         let unit = self.unit.map(|unit| Unit::Other(unit.to_owned()));
         let mut family =
             encoder.encode_descriptor(self.name, self.help, unit.as_ref(), self.kind.metric_type())?;
         for (values, number) in samples {
+            let number = number.into();
             let labels: [(&str, &str); N] = std::array::from_fn(|i| (self.labels[i], values[i]));
             // An empty label set would show as `{}`.
             if N == 0 {
@@ -102,6 +126,9 @@ pub(super) fn write_build_info(encoder: &mut DescriptorEncoder<'_>, version: &st
 pub(super) const UP: Family<0> = gauge("gateway_up", [], "Whether the daemon can read its data path: 1 or 0");
 pub(super) const CONFIG_GENERATION: Family<0> =
     gauge("gateway_config_generation", [], "Generation of the configuration in force");
+pub(super) const UPTIME: Family<0> =
+    gauge("gateway_uptime", [], "Time since the daemon started; the data path may be older")
+        .in_unit("seconds");
 pub(super) const WARNINGS: Family<0> =
     gauge("gateway_warnings", [], "Warnings that the status shows now; alarm above 0");
 
@@ -157,3 +184,98 @@ pub(super) const TENANT_FLOWS_OPENED: Family<1> =
 pub(super) const TENANT_DROPPED_PACKETS: Family<1> =
     counter("gateway_tenant_dropped", ["tenant"], "Packets dropped that were known to be a tenant's")
         .in_unit("packets");
+
+pub(super) const EGRESS_PORTS: Family<0> = gauge(
+    "gateway_egress_ports",
+    [],
+    "Ports of the egress VIP held by all tenants to the destination where most are held",
+);
+pub(super) const EGRESS_PORTS_CAPACITY: Family<0> = gauge(
+    "gateway_egress_ports_capacity",
+    [],
+    "Ports of the egress VIP that this node may hold to one destination; alarm when 85 percent are held",
+);
+pub(super) const TENANT_EGRESS_PORTS: Family<1> = gauge(
+    "gateway_tenant_egress_ports",
+    ["tenant"],
+    "Ports of the egress VIP that a tenant holds to the destination where it holds most",
+);
+pub(super) const TENANT_EGRESS_PORTS_QUOTA: Family<1> = gauge(
+    "gateway_tenant_egress_ports_quota",
+    ["tenant"],
+    "Ports of the egress VIP that a tenant may hold to one destination; alarm when 85 percent are held",
+);
+pub(super) const TENANT_EGRESS_PORTS_HIGH_WATER: Family<1> = gauge(
+    "gateway_tenant_egress_ports_high_water",
+    ["tenant"],
+    "Most ports that a tenant held to one destination since the daemon started",
+);
+
+pub(super) const POOL_BACKENDS: Family<3> = gauge(
+    "gateway_pool_backends",
+    ["tenant", "pool", "state"],
+    "Backends of a pool by health; alarm when none is up, rising or unchecked",
+);
+pub(super) const HEALTH_CHECKS: Family<1> =
+    counter("gateway_health_checks", ["result"], "Health checks made, by result");
+pub(super) const HEALTH_CHECK_OVERRUNS: Family<0> = counter(
+    "gateway_health_check_overruns",
+    [],
+    "Health checks that began later than their interval says, because others were not done",
+);
+
+pub(super) const RECONCILE_RUNS: Family<1> =
+    counter("gateway_reconcile_runs", ["outcome"], "Runs of the reconciler, by outcome");
+pub(super) const RECONCILE_CHANGES: Family<1> = counter(
+    "gateway_reconcile_changes",
+    ["kind"],
+    "Things that the reconciler wrote or removed because what is wanted has changed",
+);
+pub(super) const REPAIRS: Family<1> = counter(
+    "gateway_repairs",
+    ["kind"],
+    "Things that the reconciler put back after somebody else had changed them",
+);
+pub(super) const RECONCILE_LAG: Family<0> = gauge(
+    "gateway_reconcile_lag",
+    [],
+    "For how long the tables have been behind the newest version of the store; 0 when they are not",
+)
+.in_unit("seconds");
+pub(super) const FULL_SYNC_DURATION: Family<0> =
+    gauge("gateway_full_sync_duration", [], "Time that the last complete comparison with the kernel took")
+        .in_unit("seconds");
+pub(super) const FULL_SYNC_TIMESTAMP: Family<0> = gauge(
+    "gateway_full_sync_timestamp",
+    [],
+    "When the last complete comparison with the kernel was done, in Unix time",
+)
+.in_unit("seconds");
+
+pub(super) const STORE_VERSION: Family<0> =
+    gauge("gateway_store_version", [], "Newest version of the tenant store that the daemon knows");
+pub(super) const APPLIED_VERSION: Family<0> =
+    gauge("gateway_applied_version", [], "Version of the tenant store that the kernel's tables hold");
+pub(super) const STORE_ERRORS: Family<1> =
+    counter("gateway_store_errors", ["error"], "What the tenant store could not do, by what was wrong");
+pub(super) const STORE_TROUBLE: Family<0> = gauge(
+    "gateway_store_trouble",
+    [],
+    "Whether the tenant store takes no changes now: 1 or 0; traffic goes on",
+);
+
+pub(super) const CONFIG_RELOADS: Family<1> =
+    counter("gateway_config_reloads", ["outcome"], "Reloads of the daemon's settings, by outcome");
+pub(super) const CONFIG_LAST_RELOAD_SUCCESSFUL: Family<0> = gauge(
+    "gateway_config_last_reload_successful",
+    [],
+    "Whether the last reload, or the start, took the settings: 1 or 0",
+);
+pub(super) const CONFIG_STALE: Family<0> = gauge(
+    "gateway_config_stale",
+    [],
+    "Whether settings in the file wait for a restart to come into force: 1 or 0",
+);
+
+pub(super) const API_REQUESTS: Family<2> =
+    counter("gateway_api_requests", ["code", "role"], "Requests to the API, by class of status and by role");

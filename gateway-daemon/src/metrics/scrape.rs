@@ -1,11 +1,12 @@
 //! One scrape: what the source said, in the families' words.
 
+mod own;
+
 use std::fmt;
 
 use gateway_common::abi::{self, Counter};
 use gateway_common::drop_reason::DropReason;
 use gateway_common::limits::ABI_VERSION;
-use gateway_common::tables::FlowTable;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, text};
 use prometheus_client::registry::Registry;
@@ -36,7 +37,7 @@ impl Collector for Scrape {
         let encoder = &mut encoder;
         f::UP.write(encoder, [([], u64::from(self.reading.is_some()))])?;
         f::write_build_info(encoder, env!("CARGO_PKG_VERSION"), &ABI_VERSION.to_string())?;
-        write_own(encoder, &self.metrics)?;
+        own::write(encoder, &self.metrics)?;
         let Some(Reading { status, drops }) = &self.reading else {
             return Ok(());
         };
@@ -49,15 +50,9 @@ impl Collector for Scrape {
     }
 }
 
-fn write_own(encoder: &mut DescriptorEncoder<'_>, metrics: &Metrics) -> fmt::Result {
-    let expired = [("flows", FlowTable::Established), ("half_open", FlowTable::HalfOpen)]
-        .map(|(name, table)| ([name], metrics.expired_flows(table).get()));
-    f::EXPIRED_FLOWS.write(encoder, expired)?;
-    f::NEIGHBOUR_REFRESHES.write(encoder, [([], metrics.neighbour_refreshes().get())])
-}
-
 fn write_node(encoder: &mut DescriptorEncoder<'_>, status: &Status) -> fmt::Result {
     f::CONFIG_GENERATION.write(encoder, [([], u64::from(status.config.generation))])?;
+    f::UPTIME.write(encoder, [([], status.node.uptime_secs)])?;
     f::WARNINGS.write(encoder, [([], status.warnings.len() as u64)])
 }
 

@@ -1,8 +1,11 @@
 //! The pages as a scraper sees them.
 
+mod prometheus;
+
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use axum::http::HeaderMap;
 use gateway_common::drop_reason::DropReason;
@@ -14,12 +17,41 @@ use hyper::{Request, StatusCode};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 
-use super::{Metrics, Reading, server};
+use super::labels::{ApiRole, CheckResult, CodeClass, Kind, Outcome, StoreFault};
+use super::pools::PoolHealth;
+use super::ports::{PortUse, TenantPorts};
+use super::probes::{Check, Readiness};
+use super::{Metrics, Reading, classic, server};
 use crate::api::fake::{self, FakeSource};
 use crate::cli::golden::assert_golden;
+use crate::store::{StoreError, Version};
 
 fn reading() -> Reading {
     Reading { status: fake::status(), drops: fake::drops() }
+}
+
+/// A daemon that has been at work: every family has a sample.
+fn busy() -> Metrics {
+    let metrics = Metrics::default();
+    metrics.desired_version(Version(12));
+    metrics.applied_version(Version(11));
+    metrics.full_sync_done(Duration::from_millis(250));
+    metrics.pools(vec![PoolHealth {
+        tenant: "bank-a".to_owned(),
+        pool: "web".to_owned(),
+        up: 3,
+        rising: 2,
+        down: 1,
+        unchecked: 0,
+    }]);
+    let ports = |busiest| PortUse {
+        busiest,
+        capacity: 64_512,
+        tenants: BTreeMap::from([("bank-a".to_owned(), TenantPorts { busiest, quota: 2_048 })]),
+    };
+    metrics.ports(ports(900), |_| true);
+    metrics.ports(ports(700), |_| true);
+    metrics
 }
 
 fn has_line(text: &str, line: &str) {
@@ -63,7 +95,7 @@ fn families_of(text: &str) -> String {
 
 #[test]
 fn the_list_of_metrics_is_the_committed_one() {
-    assert_golden("metrics.txt", &families_of(&Metrics::default().render(Some(reading()))));
+    assert_golden("metrics.txt", &families_of(&busy().render(Some(reading()))));
 }
 
 #[test]
@@ -77,6 +109,7 @@ fn numbers_arrive_under_the_right_name() {
         "gateway_up 1",
         "gateway_config_generation 3",
         "gateway_warnings 1",
+        "gateway_uptime_seconds 7384",
         "gateway_interface_attached{interface=\"ext0\",side=\"external\",hook=\"xdp\"} 1",
         "gateway_table_entries{table=\"flows\"} 123456",
         "gateway_table_capacity{table=\"flows\"} 524288",
@@ -110,6 +143,56 @@ fn numbers_arrive_under_the_right_name() {
 }
 
 #[test]
+fn what_the_tasks_note_arrives_under_the_right_name() {
+    let metrics = busy();
+    metrics.reconcile_runs(Outcome::Done).inc_by(40);
+    metrics.reconcile_changes(Kind::MapEntry).inc_by(41);
+    metrics.repairs(Kind::Link).inc_by(42);
+    metrics.store_errors(StoreFault::from(&StoreError::NoSuchVersion { version: Version(3) })).inc_by(43);
+    metrics.api_requests(ApiRole::Operator, CodeClass::Client).inc_by(44);
+    metrics.health_checks(CheckResult::TimedOut).inc_by(45);
+    metrics.health_check_overruns().inc_by(46);
+    metrics.store_trouble(true);
+    metrics.config_stale(true);
+    metrics.config_reloaded(Outcome::Failed);
+    let text = metrics.render(None);
+    for line in [
+        "gateway_reconcile_runs_total{outcome=\"done\"} 40",
+        "gateway_reconcile_runs_total{outcome=\"failed\"} 0",
+        "gateway_reconcile_changes_total{kind=\"map_entry\"} 41",
+        "gateway_repairs_total{kind=\"link\"} 42",
+        "gateway_repairs_total{kind=\"address\"} 0",
+        "gateway_full_sync_duration_seconds 0.25",
+        "gateway_store_version 12",
+        "gateway_applied_version 11",
+        "gateway_store_errors_total{error=\"refused\"} 43",
+        "gateway_store_trouble 1",
+        "gateway_config_reloads_total{outcome=\"failed\"} 1",
+        "gateway_config_last_reload_successful 0",
+        "gateway_config_stale 1",
+        "gateway_api_requests_total{code=\"4xx\",role=\"operator\"} 44",
+        "gateway_health_checks_total{result=\"timed_out\"} 45",
+        "gateway_health_check_overruns_total 46",
+        "gateway_pool_backends{tenant=\"bank-a\",pool=\"web\",state=\"up\"} 3",
+        "gateway_pool_backends{tenant=\"bank-a\",pool=\"web\",state=\"rising\"} 2",
+        "gateway_pool_backends{tenant=\"bank-a\",pool=\"web\",state=\"down\"} 1",
+        "gateway_egress_ports 700",
+        "gateway_egress_ports_capacity 64512",
+        "gateway_tenant_egress_ports{tenant=\"bank-a\"} 700",
+        "gateway_tenant_egress_ports_quota{tenant=\"bank-a\"} 2048",
+        "gateway_tenant_egress_ports_high_water{tenant=\"bank-a\"} 900",
+    ] {
+        has_line(&text, line);
+    }
+    assert!(!text.lines().any(|line| line == "gateway_reconcile_lag_seconds 0.0"), "behind by one version");
+    metrics.applied_version(Version(12));
+    metrics.config_reloaded(Outcome::Done);
+    let text = metrics.render(None);
+    has_line(&text, "gateway_reconcile_lag_seconds 0.0");
+    has_line(&text, "gateway_config_last_reload_successful 1");
+}
+
+#[test]
 fn an_interface_that_is_gone_shows_as_not_attached() {
     let mut reading = reading();
     fake::delete(&mut reading.status.interfaces[1]);
@@ -122,13 +205,27 @@ fn without_a_reading_the_gateway_is_down_and_its_own_counters_stay() {
     let text = Metrics::default().render(None);
     has_line(&text, "gateway_up 0");
     has_line(&text, "gateway_neighbour_refreshes_total 0");
-    assert!(!text.contains("gateway_tenant"), "{text}");
+    assert!(!text.contains("gateway_tenant_flows"), "{text}");
+}
+
+/// Checks that a test may change; none of them is a defect.
+#[derive(Default)]
+struct FakeReadiness(Mutex<Vec<Check>>);
+
+impl Readiness for FakeReadiness {
+    fn checks(&self) -> Vec<Check> {
+        let checks = self.0.lock().unwrap().clone();
+        assert!(!checks.is_empty(), "the fake was told to panic");
+        checks
+    }
 }
 
 /// The pages behind a port of the loopback.
 struct Pages {
     address: std::net::SocketAddr,
     source: Arc<FakeSource>,
+    readiness: Arc<FakeReadiness>,
+    metrics: Metrics,
     _trigger: crate::drain::Trigger,
 }
 
@@ -137,17 +234,25 @@ impl Pages {
         let listener = server::bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
         let address = listener.local_addr().unwrap();
         let source = FakeSource::new();
+        let readiness = Arc::new(FakeReadiness(Mutex::new(vec![Check::passed("programs", "all there")])));
+        let metrics = Metrics::default();
         let (trigger, shutdown) = crate::drain::channel();
-        let served = server::serve(listener, source.clone(), Metrics::default(), shutdown.requested());
-        tokio::spawn(served);
-        Self { address, source, _trigger: trigger }
+        let pages =
+            server::Pages { source: source.clone(), readiness: readiness.clone(), metrics: metrics.clone() };
+        tokio::spawn(server::serve(listener, pages, shutdown.requested()));
+        Self { address, source, readiness, metrics, _trigger: trigger }
     }
 
     async fn get(&self, path: &str) -> (StatusCode, HeaderMap, String) {
+        self.get_accepting(path, "*/*").await
+    }
+
+    async fn get_accepting(&self, path: &str, accept: &str) -> (StatusCode, HeaderMap, String) {
         let stream = TcpStream::connect(self.address).await.unwrap();
         let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.unwrap();
         tokio::spawn(connection);
-        let request = Request::get(path).header("host", "test").body(Empty::<Bytes>::new()).unwrap();
+        let request = Request::get(path).header("host", "test").header("accept", accept);
+        let request = request.body(Empty::<Bytes>::new()).unwrap();
         let (head, body) = sender.send_request(request).await.unwrap().into_parts();
         let body = body.collect().await.unwrap().to_bytes();
         (head.status, head.headers, String::from_utf8(body.to_vec()).unwrap())
@@ -157,7 +262,8 @@ impl Pages {
 #[tokio::test]
 async fn a_scrape_gets_openmetrics() {
     let pages = Pages::serve().await;
-    let (status, headers, body) = pages.get("/metrics").await;
+    let accept = "application/openmetrics-text;version=1.0.0,text/plain;version=0.0.4;q=0.5";
+    let (status, headers, body) = pages.get_accepting("/metrics", accept).await;
     assert_eq!(status, StatusCode::OK);
     assert_eq!(headers["content-type"], "application/openmetrics-text; version=1.0.0; charset=utf-8");
     assert_eq!(body, Metrics::default().render(Some(reading())));
@@ -169,24 +275,66 @@ async fn a_scrape_gets_openmetrics() {
 }
 
 #[tokio::test]
-async fn the_node_is_ready_while_the_source_answers_and_all_interfaces_are_there() {
+async fn whoever_does_not_ask_for_openmetrics_gets_the_older_format() {
+    let pages = Pages::serve().await;
+    let (_, headers, body) = pages.get("/metrics").await;
+    assert_eq!(headers["content-type"], "text/plain; version=0.0.4; charset=utf-8");
+    assert_eq!(body, classic::from_openmetrics(&Metrics::default().render(Some(reading()))));
+    has_line(&body, "# TYPE gateway_drops_total counter");
+}
+
+#[tokio::test]
+async fn the_node_is_ready_while_every_check_passes() {
     let pages = Pages::serve().await;
     assert_eq!(pages.get("/readyz").await.0, StatusCode::OK);
+    let (status, _, body) = pages.get("/readyz?verbose").await;
+    assert_eq!((status, body.as_str()), (StatusCode::OK, "[+]programs ok: all there\nreadyz check passed\n"));
 
-    fake::delete(&mut pages.source.status.lock().unwrap().interfaces[0]);
+    pages.readiness.0.lock().unwrap().push(Check::failed("store", "no answer"));
+    let (status, _, body) = pages.get("/readyz").await;
+    assert_eq!((status, body.as_str()), (StatusCode::SERVICE_UNAVAILABLE, "store: no answer\n"));
+    let (status, _, body) = pages.get("/readyz?verbose=1").await;
+    assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
+    assert!(body.ends_with("[-]store failed: no answer\nreadyz check failed\n"), "{body}");
+
+    pages.readiness.0.lock().unwrap().clear();
     let (status, _, body) = pages.get("/readyz").await;
     assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
-    assert_eq!(body, "interface ext0 is not attached: there is no such interface\n");
+    assert_eq!(body, "readiness: the daemon met a defect of its own\n");
+}
 
-    pages.source.broken.store(true, Ordering::Relaxed);
-    let (status, _, body) = pages.get("/readyz").await;
-    assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
-    assert_eq!(body, "cannot read the flow table: no such map\n");
-
+#[tokio::test]
+async fn the_daemon_is_alive_whatever_is_wrong_around_it() {
+    let pages = Pages::serve().await;
     pages.source.defect.store(true, Ordering::Relaxed);
+    pages.readiness.0.lock().unwrap().clear();
     assert_eq!(pages.get("/readyz").await.0, StatusCode::SERVICE_UNAVAILABLE);
-    assert_eq!(pages.get("/healthz").await.0, StatusCode::OK);
+    assert_eq!(pages.get("/livez").await.0, StatusCode::OK);
     assert_eq!(pages.get("/nowhere").await.0, StatusCode::NOT_FOUND);
+}
+
+#[tokio::test]
+async fn probes_do_not_wait_for_a_scrape() {
+    let pages = Pages::serve().await;
+    let (release, released) = std::sync::mpsc::channel::<()>();
+    let (tell, held) = tokio::sync::oneshot::channel();
+    let source = pages.source.clone();
+    let holder = std::thread::spawn(move || {
+        let _held = source.status.lock().unwrap();
+        tell.send(()).unwrap();
+        released.recv().unwrap();
+    });
+    held.await.unwrap();
+    let scrape = pages.get("/metrics");
+    tokio::pin!(scrape);
+    tokio::select! {
+        biased;
+        _ = &mut scrape => panic!("the scrape can't be done: its source is held"),
+        (status, ..) = pages.get("/readyz") => assert_eq!(status, StatusCode::OK),
+    }
+    release.send(()).unwrap();
+    holder.join().unwrap();
+    assert_eq!(scrape.await.0, StatusCode::OK);
 }
 
 #[tokio::test]

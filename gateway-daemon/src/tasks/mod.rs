@@ -3,6 +3,7 @@
 //! | task | when | on failure |
 //! |---|---|---|
 //! | expiry | every [`EXPIRY_INTERVAL`] | logged, tried again |
+//! | port use | every [`PORT_INTERVAL`] | logged, tried again |
 //! | host, next hops | when the kernel tells of a change, every ten seconds, and when the data path asks | logged, tried again |
 //! | self-healing | every `reconcile.interval_ms` | logged, tried again |
 //! | kernel log lines | as they come | ends |
@@ -45,6 +46,9 @@ const EXPIRY_INTERVAL: Duration = Duration::from_secs(5);
 /// Self-healing rests so many times as long as it took, so that it never takes more than 1 % of a CPU.
 const HEAL_REST: u32 = 100;
 
+/// How old the figures of ports in use may be: an alarm looks at minutes, and counting reads every flow.
+const PORT_INTERVAL: Duration = Duration::from_secs(15);
+
 /// Starts every task.
 ///
 /// # Errors
@@ -52,6 +56,7 @@ const HEAL_REST: u32 = 100;
 /// When the kernel's message queues cannot be opened.
 pub fn spawn(gateway: &Arc<Gateway>, netlink: &Handle, metrics: &Metrics, shutdown: Shutdown) -> Result<()> {
     spawn_expiry(gateway.clone(), metrics.clone(), shutdown.clone());
+    spawn_port_count(gateway.clone(), metrics.clone(), shutdown.clone());
     spawn_healing(gateway.clone(), shutdown.clone());
     let hops = NextHops::new(gateway.clone(), netlink.clone(), metrics.clone());
     host::spawn(gateway.clone(), netlink.clone(), hops.clone(), shutdown.clone())?;
@@ -87,6 +92,20 @@ fn spawn_expiry(gateway: Arc<Gateway>, metrics: Metrics, shutdown: Shutdown) {
                     metrics.expired_flows(FlowTable::HalfOpen).inc_by(expired.half_open);
                 }
                 Err(error) => warn!("expiry of idle flows failed, trying again: {error:#}"),
+            }
+        }
+    });
+}
+
+fn spawn_port_count(gateway: Arc<Gateway>, metrics: Metrics, shutdown: Shutdown) {
+    every(PORT_INTERVAL, shutdown, move || {
+        let (gateway, metrics) = (gateway.clone(), metrics.clone());
+        async move {
+            let counting = gateway.clone();
+            let counted = tokio::task::spawn_blocking(move || counting.port_use()).await;
+            match counted.unwrap_or_else(|error| Err(anyhow!(error))) {
+                Ok(ports) => metrics.ports(ports, |name| gateway.is_tenant(name)),
+                Err(error) => warn!("cannot count the ports in use, trying again: {error:#}"),
             }
         }
     });

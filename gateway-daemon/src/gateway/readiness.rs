@@ -1,0 +1,77 @@
+//! Is this node ready? Asked every few seconds by probes: reads no table of flows.
+
+use anyhow::{Context as _, Result, anyhow};
+use aya::{
+    Ebpf,
+    programs::links::{FdLink, PinnedLink},
+};
+use gateway_common::{abi::Side, names};
+
+use super::{Gateway, State};
+use crate::{
+    datapath::{hook::Hook, pins::Pins, programs::Attachment},
+    metrics::probes::{Check, Readiness},
+};
+
+impl Readiness for Gateway {
+    fn checks(&self) -> Vec<Check> {
+        let state = self.state();
+        vec![
+            Check::from_result("programs", as_text(self.check_programs(&state))),
+            Check::from_result("tables", as_text(check_tables(&state))),
+            Check::passed("config", format!("generation {} is in force", state.generation)),
+        ]
+    }
+}
+
+fn as_text(found: Result<String>) -> Result<String, String> {
+    found.map_err(|error| format!("{error:#}"))
+}
+
+impl Gateway {
+    /// Every configured interface has a link in the kernel, and it runs the program of this very daemon.
+    fn check_programs(&self, state: &State) -> Result<String> {
+        let pins = self.pins();
+        let config = self.config();
+        for configured in config.interfaces.iter() {
+            let name = configured.name.as_str();
+            let attachment = state.attachments.iter().find(|attachment| attachment.link.interface == name);
+            let attachment = attachment.ok_or_else(|| anyhow!("{name} is not attached"))?;
+            check_link(&state.ebpf, &pins, attachment)?;
+        }
+        Ok(format!("attached to {} interfaces", config.interfaces.len()))
+    }
+}
+
+/// The program is known by its number: the daemon that loaded it holds it, so no other can have got the number.
+fn check_link(ebpf: &Ebpf, pins: &Pins, attachment: &Attachment) -> Result<()> {
+    let link = &attachment.link;
+    let pinned = PinnedLink::from_pin(pins.link(link))
+        .with_context(|| format!("the link of {} is gone", link.interface))?;
+    let attached = FdLink::from(pinned).info().context("cannot read the link")?.program_id();
+    let name = program_name(link.hook, attachment.side);
+    let program = ebpf.program(name).with_context(|| format!("the eBPF object has no program {name}"))?;
+    let wanted = program.info().with_context(|| format!("cannot read the program {name}"))?.id();
+    if attached == wanted {
+        return Ok(());
+    }
+    Err(anyhow!("{} runs program {attached}, not {wanted} ({name}) of this daemon", link.interface))
+}
+
+const fn program_name(hook: Hook, side: Side) -> &'static str {
+    match (hook, side) {
+        (Hook::Tc, Side::External) => names::TC_EXTERNAL,
+        (Hook::Tc, Side::Internal) => names::TC_INTERNAL,
+        (Hook::XdpNative | Hook::XdpGeneric, Side::External) => names::XDP_EXTERNAL,
+        (Hook::XdpNative | Hook::XdpGeneric, Side::Internal) => names::XDP_INTERNAL,
+    }
+}
+
+/// The kernel answers for the tables that the daemon has open.
+fn check_tables(state: &State) -> Result<String> {
+    let settings = state.tables.settings()?;
+    if settings.generation != state.generation {
+        return Err(anyhow!("they hold generation {}, not {}", settings.generation, state.generation));
+    }
+    Ok("open and filled".to_owned())
+}
