@@ -40,6 +40,7 @@ impl FlowsOptions {
             protocol: self.protocol,
             state: self.state,
             limit: self.limit,
+            ..FlowFilter::default()
         };
         self.client.show(async |client| client.flows(&filter).await, render)
     }
