@@ -44,6 +44,7 @@ use crate::{
     health::{BackendId, Standing, Standings},
 };
 
+pub use apply::backend_id;
 pub use heal::{Healed, RepairKind, Repairs};
 
 /// One node's gateway. Shared by all tasks; readers do not wait for each other.
@@ -149,18 +150,26 @@ impl Gateway {
         self.state.write().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Brings the tables to another configuration; returns how many entries were written or removed.
+    /// Brings the tables to another configuration; returns how many entries were written or removed. `standings` is
+    /// asked for the health of that configuration's backends.
     ///
     /// # Errors
     ///
     /// When the configuration does not fit: nothing has changed then. When the kernel refuses a write the new
     /// configuration is in force and the tables are brought to it by the next [`Gateway::heal`].
-    pub fn reconfigure(&self, config: Arc<Config>, touched: &Touched) -> Result<usize> {
-        let mut state = self.state_mut();
+    pub fn reconfigure(
+        &self,
+        config: Arc<Config>,
+        touched: &Touched,
+        standings: impl FnOnce(&Config) -> Standings,
+    ) -> Result<usize> {
         check_slots(&config)?;
+        let standings = standings(&config);
+        let mut state = self.state_mut();
         state.generation = state.generation.wrapping_add(1);
         state.loaded_at = SystemTime::now();
-        let applied = state.apply(&config, &self.standings.load(), touched);
+        let applied = state.apply(&config, &standings, touched);
+        self.standings.store(Arc::new(standings));
         self.config.store(config);
         applied
     }

@@ -1,0 +1,135 @@
+//! Changing the gateway: a change is checked, stored, and brought into the tables, in this order.
+//!
+//! | module | does |
+//! |---|---|
+//! | `change` | one change from the request to the tables |
+//! | `follow` | what other nodes, health and the clock change |
+//! | `targets` | which backends are to be checked |
+//! | `reload` | the daemon's own settings |
+//!
+//! One change at a time: the next one waits. Reading never waits.
+
+mod change;
+mod follow;
+mod reload;
+mod targets;
+
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use futures_util::future::{BoxFuture, FutureExt as _};
+use tokio::sync::Mutex;
+
+use crate::{
+    api::controller::{
+        BackendHealth, ChangeError, ChangeOutcome, ChangeRequest, Controller, ReloadOutcome,
+    },
+    config::{Config, ConfigError},
+    gateway::Gateway,
+    health::Health,
+    store::{Author, HistoryEntry, Snapshot, StoreError, TenantStore, Version, file::FileStore},
+};
+
+/// Reads the daemon's settings again, as they were read at the start.
+pub type ReadSettings = Box<dyn Fn() -> Result<Config, ConfigError> + Send + Sync>;
+
+/// Where the tenants come from.
+pub enum Source {
+    /// A store that the API changes.
+    Store(Arc<dyn TenantStore>),
+    /// The configuration file.
+    File(Arc<FileStore>),
+}
+
+impl Source {
+    fn store(&self) -> &dyn TenantStore {
+        match self {
+            Self::Store(store) => &**store,
+            Self::File(store) => &**store,
+        }
+    }
+}
+
+/// The part of the daemon that changes things.
+pub struct Control {
+    gateway: Arc<Gateway>,
+    health: Health,
+    source: Source,
+    /// The version in force.
+    current: ArcSwap<Snapshot>,
+    /// Held by whoever changes something.
+    writing: Mutex<()>,
+    read_settings: ReadSettings,
+}
+
+impl Control {
+    /// Takes over a gateway that was started with `current`.
+    pub fn new(
+        gateway: Arc<Gateway>,
+        health: Health,
+        source: Source,
+        current: Snapshot,
+        read_settings: ReadSettings,
+    ) -> Self {
+        let control = Self {
+            gateway,
+            health,
+            source,
+            current: ArcSwap::from_pointee(current),
+            writing: Mutex::new(()),
+            read_settings,
+        };
+        control.health.update_targets(&targets::of(&control.gateway));
+        control
+    }
+
+    /// Why the store can't be changed now.
+    pub fn trouble(&self) -> Option<String> {
+        self.source.store().trouble()
+    }
+
+    /// The store, for the metrics: its kind and the newest version that it knows.
+    pub fn store_version(&self) -> (&'static str, Version) {
+        (self.source.store().kind(), *self.source.store().watch().borrow())
+    }
+}
+
+impl Controller for Control {
+    fn tenancy(&self) -> Snapshot {
+        Snapshot::clone(&self.current.load())
+    }
+
+    fn change(&self, request: ChangeRequest) -> BoxFuture<'_, Result<ChangeOutcome, ChangeError>> {
+        self.make(request).boxed()
+    }
+
+    fn rollback(
+        &self,
+        to: Version,
+        author: Author,
+        if_version: Option<Version>,
+        dry_run: bool,
+    ) -> BoxFuture<'_, Result<ChangeOutcome, ChangeError>> {
+        self.go_back(to, author, if_version, dry_run).boxed()
+    }
+
+    fn history(
+        &self,
+        limit: usize,
+        before: Option<Version>,
+    ) -> BoxFuture<'_, Result<Vec<HistoryEntry>, StoreError>> {
+        self.source.store().history(limit, before)
+    }
+
+    fn at(&self, version: Version) -> BoxFuture<'_, Result<Snapshot, StoreError>> {
+        self.source.store().at(version)
+    }
+
+    fn health(&self) -> Vec<BackendHealth> {
+        targets::report(&self.gateway, &self.health)
+    }
+
+    fn reload(&self, author: Author) -> BoxFuture<'_, Result<ReloadOutcome, ChangeError>> {
+        self.reload_settings(author).boxed()
+    }
+}

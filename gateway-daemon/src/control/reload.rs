@@ -1,0 +1,53 @@
+//! The daemon's own settings, read again while it runs.
+
+use std::sync::Arc;
+
+use tracing::info;
+
+use super::{Control, Source, change::{blocking, touched}, targets};
+use crate::{
+    api::controller::{ChangeError, FieldProblem, ReloadOutcome},
+    config::reload,
+    datapath::plan::Touched,
+    store::{Author, Snapshot, Version},
+};
+
+impl Control {
+    /// Reads the settings again, puts into force what can be, and names what needs a restart.
+    pub(super) async fn reload_settings(&self, author: Author) -> Result<ReloadOutcome, ChangeError> {
+        let _one_at_a_time = self.writing.lock().await;
+        let old = self.gateway.config();
+        let new = (self.read_settings)().map_err(|error| {
+            ChangeError::Rejected(vec![FieldProblem {
+                path: "configuration file".to_owned(),
+                problem: error.to_string(),
+                remedy: "mend the file; `gateway-daemon config check` shows the place".to_owned(),
+            }])
+        })?;
+        let plan = reload::compare(&old, &new);
+        let mut config = old.reloaded(&new);
+        if let Source::File(store) = &self.source {
+            (config.tenants, config.peer_groups) = (new.tenants.clone(), new.peer_groups.clone());
+            let tenancy = new.tenancy();
+            let version = store.replace(tenancy.clone());
+            self.current.store(Arc::new(Snapshot { version, tenancy }));
+        }
+        let touched = Touched::These(touched(&old, &config));
+        let (gateway, health) = (self.gateway.clone(), self.health.clone());
+        let written = blocking(move || {
+            gateway.reconfigure(Arc::new(config), &touched, |config| {
+                health.update_targets(&targets::of_config(config, |id| gateway.has_carried(id)));
+                health.standings().borrow().clone()
+            })
+        });
+        let version = self.current.load().version;
+        written.await.map_err(|error| ChangeError::NotApplied { version, source: error.into() })?;
+        info!(who = author.who, changed = ?plan.changed, needs_restart = ?plan.needs_restart, "settings read again");
+        Ok(ReloadOutcome { changed: plan.changed, needs_restart: plan.needs_restart })
+    }
+
+    /// The version in force.
+    pub fn version(&self) -> Version {
+        self.current.load().version
+    }
+}
