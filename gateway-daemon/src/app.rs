@@ -16,13 +16,12 @@ use tokio::net::TcpListener;
 use tracing::{info, warn};
 
 use crate::{
-    api::{self, audit::Audit, auth::RoleMap, readonly::ReadOnly, server::ApiState, source::Source},
-    config::{Config, Interfaces},
+    api::{self, source::Source},
+    config::{Config, Interfaces, Overrides},
     datapath::{host::Host, unload},
     drain::{self, Drained, Shutdown, Signals},
     gateway::Gateway,
     metrics::{self, Metrics},
-    store::Snapshot,
     tasks,
 };
 
@@ -35,9 +34,12 @@ const SHUTDOWN_GRACE: Duration = Duration::from_secs(5);
 ///
 /// A [`crate::config::ConfigError`] when the file is bad: nothing was changed then. Otherwise what could not be done;
 /// a start that failed leaves the system as it was.
-pub async fn run(path: &Path) -> Result<()> {
-    let config =
-        Config::load(path, &Interfaces::of_this_host().context("cannot list the network interfaces")?)?;
+pub async fn run(path: &Path, overrides: &Overrides) -> Result<()> {
+    let interfaces = Interfaces::of_this_host().context("cannot list the network interfaces")?;
+    let config = Config::load(path, &interfaces, overrides)?;
+    for variable in overrides.unknown_variables() {
+        warn!("{variable} is no setting of the gateway (`gateway-daemon config reference`)");
+    }
     let mut signals = Signals::install().context("cannot listen for signals")?;
     let socket = api::server::bind(&config.daemon.socket).await?;
     let scrape = match config.daemon.metrics {
@@ -50,7 +52,7 @@ pub async fn run(path: &Path) -> Result<()> {
     release_spare_memory();
     let metrics = Metrics::default();
     let (trigger, shutdown) = drain::channel();
-    serve(&gateway, &metrics, socket, api_state(&gateway, path)?, scrape, &shutdown);
+    serve(&gateway, &metrics, socket, scrape, &shutdown);
     tasks::spawn(&gateway, &netlink, &metrics, shutdown)?;
     info!(config = %path.display(), "gateway is up");
     let signal = signals.next().await;
@@ -78,37 +80,23 @@ fn netlink() -> Result<Handle> {
     Ok(handle)
 }
 
-/// What the API answers from. The tenants are the configuration file's, which the API does not write; only root and
-/// the daemon's own user are allowed anything.
-fn api_state(gateway: &Arc<Gateway>, path: &Path) -> Result<ApiState> {
-    let controller = ReadOnly::new(path.display().to_string(), Snapshot::default());
-    Ok(ApiState {
-        source: gateway.clone(),
-        controller: Arc::new(controller),
-        roles: RoleMap::default().into(),
-        audit: Audit::new(None)?,
-    })
-}
-
 fn serve(
     gateway: &Arc<Gateway>,
     metrics: &Metrics,
     socket: api::server::ApiSocket,
-    state: ApiState,
     scrape: Option<TcpListener>,
     shutdown: &Shutdown,
 ) {
     let source: Arc<dyn Source> = gateway.clone();
     let held = shutdown.clone();
-    let api = api::server::serve(socket, state, shutdown.requested());
+    let api = api::server::serve(socket, source.clone(), shutdown.requested());
     tokio::spawn(async move {
         log_end("API", api.await);
         drop(held);
     });
     let Some(listener) = scrape else { return };
     let held = shutdown.clone();
-    let pages = metrics::server::Pages { source, readiness: gateway.clone(), metrics: metrics.clone() };
-    let server = metrics::server::serve(listener, pages, shutdown.requested());
+    let server = metrics::server::serve(listener, source, metrics.clone(), shutdown.requested());
     tokio::spawn(async move {
         log_end("metrics", server.await);
         drop(held);
