@@ -15,6 +15,7 @@ fn main() -> ExitCode {
         Command::Flows(options) => options.execute(),
         Command::Drops(options) => options.execute(),
         Command::Config(options) => options.execute(),
+        Command::Doctor(options) => options.execute(),
         Command::Unload(options) => options.execute(),
     };
     cli::report(done).into()
