@@ -15,6 +15,7 @@ fn main() -> ExitCode {
         Command::Flows(options) => options.execute(),
         Command::Drops(options) => options.execute(),
         Command::Config(options) => options.execute(),
+        Command::Doctor(options) => options.execute(),
         Command::Unload(options) => options.execute(),
     };
     cli::report(done).into()
@@ -25,6 +26,6 @@ fn run(options: &RunOptions) -> anyhow::Result<Exit> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     runtime
         .context("cannot start the event loop")?
-        .block_on(app::run(&options.config, &options.overrides()?))?;
+        .block_on(app::run(&options.for_app()?))?;
     Ok(Exit::Done)
 }

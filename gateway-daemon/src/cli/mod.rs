@@ -5,6 +5,7 @@
 mod client;
 mod columns;
 pub mod config;
+pub mod doctor;
 pub mod drops;
 pub mod flows;
 mod format;
@@ -60,6 +61,8 @@ pub enum Command {
     Drops(drops::DropsOptions),
     /// Check a configuration file, or print one to start from.
     Config(config::ConfigOptions),
+    /// Look whether this host is fit for the gateway, and say what to do where it is not.
+    Doctor(doctor::DoctorOptions),
     /// Detach the gateway from the kernel and forget all flows.
     Unload(unload::UnloadOptions),
 }

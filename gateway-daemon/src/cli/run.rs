@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
+use crate::app;
 use crate::config::{OverrideError, Overrides, Setting};
 use crate::log::{self, Format, Level, LogError};
 
@@ -17,6 +18,9 @@ pub struct RunOptions {
     /// Setting that wins over the environment (`GATEWAY_SECTION_FIELD`) and the file; can be repeated
     #[arg(long, value_name = "SECTION.FIELD=VALUE")]
     pub set: Vec<Setting>,
+    /// Remove the programs and all state from the kernel when the daemon ends; without, packets go on being translated
+    #[arg(long)]
+    pub detach_on_exit: bool,
     /// Form of the log on standard error
     #[arg(long, value_name = "FORMAT", value_enum, default_value_t = Format::Text)]
     pub log_format: Format,
@@ -33,6 +37,19 @@ impl RunOptions {
     /// A variable whose value is not text.
     pub fn overrides(&self) -> Result<Overrides, OverrideError> {
         Ok(Overrides::from_environment(std::env::vars_os())?.and(&self.set))
+    }
+
+    /// What the agent is started with.
+    ///
+    /// # Errors
+    ///
+    /// As [`RunOptions::overrides`].
+    pub fn for_app(&self) -> Result<app::Options, OverrideError> {
+        Ok(app::Options {
+            path: self.config.clone(),
+            overrides: self.overrides()?,
+            detach_on_exit: self.detach_on_exit,
+        })
     }
 
     /// Starts the log as the options want it.

@@ -14,7 +14,7 @@ mod follow;
 mod reload;
 mod targets;
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use arc_swap::ArcSwap;
 use futures_util::future::{BoxFuture, FutureExt as _};
@@ -26,12 +26,15 @@ use crate::{
     },
     config::{Config, ConfigError},
     gateway::Gateway,
-    health::Health,
+    health::driver::Health,
     store::{Author, HistoryEntry, Snapshot, StoreError, TenantStore, Version, file::FileStore},
 };
 
 /// Reads the daemon's settings again, as they were read at the start.
 pub type ReadSettings = Box<dyn Fn() -> Result<Config, ConfigError> + Send + Sync>;
+
+/// Told of settings that were put into force.
+type OnReload = Box<dyn Fn(&Config) + Send + Sync>;
 
 /// Where the tenants come from.
 pub enum Source {
@@ -60,6 +63,7 @@ pub struct Control {
     /// Held by whoever changes something.
     writing: Mutex<()>,
     read_settings: ReadSettings,
+    on_reload: OnceLock<OnReload>,
 }
 
 impl Control {
@@ -78,9 +82,15 @@ impl Control {
             current: ArcSwap::from_pointee(current),
             writing: Mutex::new(()),
             read_settings,
+            on_reload: OnceLock::new(),
         };
         control.health.update_targets(&targets::of(&control.gateway));
         control
+    }
+
+    /// Calls `tell` whenever settings were read again; the first call counts.
+    pub fn on_reload(&self, tell: impl Fn(&Config) + Send + Sync + 'static) {
+        let _ = self.on_reload.set(Box::new(tell));
     }
 
     /// Why the store can't be changed now.

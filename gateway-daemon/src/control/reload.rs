@@ -7,7 +7,7 @@ use tracing::info;
 use super::{Control, Source, change::{blocking, touched}, targets};
 use crate::{
     api::controller::{ChangeError, FieldProblem, ReloadOutcome},
-    config::reload,
+    config::reload::{self, ReloadPlan},
     datapath::plan::Touched,
     store::{Author, Snapshot, Version},
 };
@@ -25,12 +25,14 @@ impl Control {
             }])
         })?;
         let plan = reload::compare(&old, &new);
-        let mut config = old.reloaded(&new);
+        let config = ReloadPlan::in_force(&old, &new);
         if let Source::File(store) = &self.source {
-            (config.tenants, config.peer_groups) = (new.tenants.clone(), new.peer_groups.clone());
             let tenancy = new.tenancy();
             let version = store.replace(tenancy.clone());
             self.current.store(Arc::new(Snapshot { version, tenancy }));
+        }
+        if let Some(tell) = self.on_reload.get() {
+            tell(&config);
         }
         let touched = Touched::These(touched(&old, &config));
         let (gateway, health) = (self.gateway.clone(), self.health.clone());

@@ -6,7 +6,12 @@ use crate::{
     api::controller::BackendHealth,
     config::{self, Config},
     gateway::{Gateway, backend_id},
-    health::{BackendId, BackendReport, Check, CheckKind, Health, Initial, Standing, Target},
+    health::{
+        BackendId, Standing,
+        driver::Health,
+        roster::BackendReport,
+        target::{Check, CheckKind, Initial, Target},
+    },
     tenancy::spec::AdminState,
 };
 

@@ -120,7 +120,7 @@ fn ipv4_of(attribute: &AddressAttribute) -> Option<Ipv4Addr> {
 /// The switch for IPv4 forwarding of packets that come in by an interface.
 fn forwarding_path(interface: &str) -> PathBuf {
     // Dots separate names in sysctl's notation, not in this file system: `eth0.100` is one component.
-    PathBuf::from("/proc/sys/net/ipv4/conf").join(interface).join("forwarding")
+    super::sysctl::net().join("ipv4/conf").join(interface).join("forwarding")
 }
 
 /// Does the kernel forward IPv4 packets that come in by this interface?

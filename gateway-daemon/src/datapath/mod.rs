@@ -10,6 +10,7 @@
 //! | [`flows`] | reads the tables of tracked flows |
 //! | [`expiry`] | finds idle flows; the kernel decides about each |
 //! | [`neighbours`] | keeps next hops resolved |
+//! | [`sysctl`] | where the kernel's network switches are |
 //! | [`pins`] | where everything is pinned, and how to remove it |
 
 pub mod batch;
@@ -25,6 +26,7 @@ pub mod pins;
 pub mod plan;
 pub mod programs;
 pub mod table;
+pub mod sysctl;
 pub mod tables;
 
 mod unload;

@@ -1,0 +1,134 @@
+//! The sockets that the daemon answers on.
+
+use std::sync::Arc;
+
+use anyhow::{Context as _, Result};
+use tokio::net::TcpListener;
+use tracing::warn;
+
+use crate::{
+    api::{
+        self,
+        audit::Audit,
+        auth::{RoleError, RoleMap},
+        server::{ApiSocket, ApiState, Roles},
+        tls::{self, Reloader, TlsListener, TlsOptions},
+    },
+    config::{ApiConfig, Config, Principal},
+    control::Control,
+    drain::Shutdown,
+    gateway::Gateway,
+    metrics::{self, Metrics},
+};
+
+/// Bound sockets that nobody answers on yet.
+pub struct Doors {
+    socket: ApiSocket,
+    remote: Option<TlsListener>,
+    scrape: Option<TcpListener>,
+    roles: Roles,
+    audit: Audit,
+}
+
+/// What is read again on SIGHUP besides the settings.
+pub struct Reloads {
+    audit: Audit,
+    certificates: Option<Reloader>,
+}
+
+impl Reloads {
+    /// Reads it again. What can't be read stays as it is.
+    pub fn reload(&self) {
+        if let Err(error) = self.audit.reopen() {
+            warn!("cannot open the audit file again: {:#}", anyhow::Error::from(error));
+        }
+        if let Some(Err(error)) = self.certificates.as_ref().map(Reloader::reload) {
+            warn!("cannot read the API's certificates again: {:#}", anyhow::Error::from(error));
+        }
+    }
+}
+
+impl Doors {
+    /// Binds everything, and changes nothing else.
+    pub async fn open(settings: &Config) -> Result<Self> {
+        let roles = role_map(&settings.api)?.into();
+        let socket = api::server::bind(&settings.daemon.socket).await?;
+        let remote = match tls_options(&settings.api) {
+            Some(options) => Some(tls::bind(options).await?),
+            None => None,
+        };
+        let scrape = match settings.daemon.metrics {
+            Some(address) => Some(metrics::server::bind(address).await?),
+            None => None,
+        };
+        let directory = &settings.daemon.state_dir;
+        std::fs::create_dir_all(directory)
+            .with_context(|| format!("cannot make the state directory {}", directory.display()))?;
+        let audit = Audit::new(Some(&directory.join("audit.jsonl")))?;
+        Ok(Self { socket, remote, scrape, roles, audit })
+    }
+
+    /// Answers on all of them until the shutdown.
+    pub fn serve(
+        self,
+        gateway: &Arc<Gateway>,
+        control: &Arc<Control>,
+        metrics: &Metrics,
+        shutdown: &Shutdown,
+    ) -> Reloads {
+        let state = ApiState {
+            source: gateway.clone(),
+            controller: control.clone(),
+            roles: self.roles.clone(),
+            audit: self.audit.clone(),
+        };
+        control.on_reload({
+            let roles = self.roles;
+            move |config| match role_map(&config.api) {
+                Ok(map) => roles.replace(map),
+                Err(error) => warn!("the roles stay as they were: {error}"),
+            }
+        });
+        let certificates = self.remote.as_ref().map(TlsListener::reloader);
+        hold(shutdown, "API", api::server::serve(self.socket, state.clone(), shutdown.requested()));
+        if let Some(remote) = self.remote {
+            hold(shutdown, "remote API", tls::serve(remote, state, shutdown.requested()));
+        }
+        if let Some(listener) = self.scrape {
+            let source = gateway.clone();
+            let pages =
+                metrics::server::Pages { source, readiness: gateway.clone(), metrics: metrics.clone() };
+            hold(shutdown, "metrics", metrics::server::serve(listener, pages, shutdown.requested()));
+        }
+        Reloads { audit: self.audit, certificates }
+    }
+}
+
+/// Runs a server to its end; the shutdown waits for it.
+fn hold<E: std::fmt::Display + Send>(
+    shutdown: &Shutdown,
+    name: &'static str,
+    server: impl Future<Output = Result<(), E>> + Send + 'static,
+) {
+    let held = shutdown.clone();
+    tokio::spawn(async move {
+        if let Err(error) = server.await {
+            warn!("the {name} server ended: {error}");
+        }
+        drop(held);
+    });
+}
+
+fn role_map(config: &ApiConfig) -> Result<RoleMap, RoleError> {
+    let names = |list: &[Principal]| list.iter().map(ToString::to_string).collect::<Vec<_>>();
+    RoleMap::new(&names(&config.admins), &names(&config.operators), &names(&config.viewers))
+}
+
+fn tls_options(config: &ApiConfig) -> Option<TlsOptions> {
+    config.remote.as_ref().map(|remote| TlsOptions {
+        listen: remote.address,
+        certificate: remote.identity.cert_file.clone(),
+        key: remote.identity.key_file.clone(),
+        client_ca: remote.client_ca_file.clone(),
+    })
+}
