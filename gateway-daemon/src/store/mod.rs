@@ -14,6 +14,7 @@
 
 pub mod crash_check;
 pub mod embedded;
+pub mod etcd;
 pub mod file;
 #[cfg(test)]
 mod suite;
