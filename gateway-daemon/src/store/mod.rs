@@ -17,6 +17,8 @@ pub mod embedded;
 pub mod etcd;
 pub mod file;
 #[cfg(test)]
+mod measure;
+#[cfg(test)]
 mod suite;
 mod touch;
 
