@@ -6,6 +6,9 @@
 //! | `etcd` | an etcd cluster | every node |
 //! | `file` | the configuration file | whoever edits it: the API refuses changes |
 //!
+//! `touch` is what they have in common: what a change does to one object, as it is kept, undone and described.
+//! `crash_check` shows that killing the daemon loses nothing.
+//!
 //! All of them speak through [`TenantStore`]. A change names the version that it was made from (compare-and-set), so
 //! two that cross are never both accepted.
 

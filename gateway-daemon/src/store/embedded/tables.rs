@@ -171,16 +171,16 @@ pub(super) fn at(database: &Database, version: Version) -> Result<Snapshot, Fail
 
 /// Pretends that a newer daemon wrote the file.
 #[cfg(test)]
-pub(super) fn write_format(database: &Database, format: u64) {
-    let tx = database.begin_write().unwrap();
-    tx.open_table(META).unwrap().insert(FORMAT_KEY, format).unwrap();
-    tx.commit().unwrap();
+pub(super) fn write_format(database: &Database, format: u64) -> Result<(), Failure> {
+    let tx = database.begin_write()?;
+    tx.open_table(META)?.insert(FORMAT_KEY, format)?;
+    Ok(tx.commit()?)
 }
 
 /// Puts anything under the key of an object.
 #[cfg(test)]
-pub(super) fn write_object(database: &Database, key: &str, bytes: &[u8]) {
-    let tx = database.begin_write().unwrap();
-    tx.open_table(OBJECTS).unwrap().insert(key, bytes).unwrap();
-    tx.commit().unwrap();
+pub(super) fn write_object(database: &Database, key: &str, bytes: &[u8]) -> Result<(), Failure> {
+    let tx = database.begin_write()?;
+    tx.open_table(OBJECTS)?.insert(key, bytes)?;
+    Ok(tx.commit()?)
 }

@@ -97,7 +97,7 @@ fn a_file_cut_off_while_it_was_made_is_made_again() {
 #[test]
 fn a_newer_format_is_refused() {
     let (dir, store) = store();
-    store.core.handle.with(|database| Ok(tables::write_format(database, 7))).unwrap();
+    store.core.handle.with(|database| tables::write_format(database, 7)).unwrap();
     drop(store);
     let error = open(dir.path(), KEPT).unwrap_err();
     let StoreError::Corrupt { message, remedy } = error else { panic!("{error}") };
@@ -154,7 +154,7 @@ fn a_file_that_is_something_else_is_left_alone() {
 async fn an_object_that_is_not_understood_is_named() {
     let (_dir, store) = store();
     suite::grow(&store, 1).await;
-    store.core.handle.with(|database| Ok(tables::write_object(database, "tenant/x", b"{\"nam"))).unwrap();
+    store.core.handle.with(|database| tables::write_object(database, "tenant/x", b"{\"nam")).unwrap();
     let error = store.load().await.unwrap_err();
     let StoreError::Corrupt { message, .. } = error else { panic!("{error}") };
     assert!(message.contains("`tenant/x`"), "{message}");

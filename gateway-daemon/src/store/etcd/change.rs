@@ -21,7 +21,7 @@ pub(super) const SMALL_BYTES: usize = 256 << 10;
 /// Bytes of a staged part, if it has more than one object.
 const PART_BYTES: usize = 768 << 10;
 
-/// The largest object: with what it was before it must fit into a staged part. Some 7,000 backends.
+/// The largest object: with what it was before it must fit into a staged part. Some 10,000 backends.
 pub(super) const LARGEST_OBJECT: usize = 512 << 10;
 
 /// Staged parts of a change: the transaction takes each off its lease, which is an operation.

@@ -12,6 +12,7 @@ use tokio::sync::Notify;
 use tracing::warn;
 
 use super::Shared;
+use crate::store::touch::slim;
 use crate::store::{Snapshot, Version};
 use crate::tenancy::Tenancy;
 use crate::tenancy::spec::{PeerGroupSpec, TenantSpec};
@@ -120,7 +121,7 @@ impl<'a> Written<'a> {
 impl From<Read> for Snapshot {
     fn from(read: Read) -> Self {
         let peer_groups = read.peer_group.into_iter().map(|group| (group.name.clone(), Arc::new(group)));
-        let tenants = read.tenant.into_iter().map(|tenant| (tenant.name.clone(), Arc::new(tenant)));
+        let tenants = read.tenant.into_iter().map(|tenant| (tenant.name.clone(), Arc::new(slim(tenant))));
         let tenancy = Tenancy { peer_groups: peer_groups.collect(), tenants: tenants.collect() };
         Self { version: read.version, tenancy }
     }

@@ -36,7 +36,7 @@ fn break_each(kind: ErrorKind, fault: impl Fn(usize) -> Fault, definite: bool) -
             result.unwrap();
             return n;
         }
-        recovers(&disk, &store, &commit, result, definite);
+        recovers(&disk, &store, &commit, &result, definite);
     }
     unreachable!("a commit has an end")
 }
@@ -46,10 +46,10 @@ fn recovers(
     disk: &Disk,
     store: &Embedded,
     commit: &Commit,
-    result: Result<Version, StoreError>,
+    result: &Result<Version, StoreError>,
     definite: bool,
 ) {
-    if let Err(error) = &result {
+    if let Err(error) = result {
         assert!(matches!(error, StoreError::Unavailable { .. }), "{error:?}");
         assert!(store.trouble().is_some(), "trouble is not told");
     }
@@ -58,7 +58,7 @@ fn recovers(
     let stored = now.version == touch::next(commit.from);
     assert_eq!(now.tenancy, if stored { commit.after.clone() } else { commit.before.clone() });
     match result {
-        Ok(version) => assert_eq!(now.version, version),
+        Ok(version) => assert_eq!(now.version, *version),
         // The disk works again at once: the store looks, and knows.
         Err(_) if definite => assert_eq!(now.version, commit.from),
         Err(_) => assert!(stored || now.version == commit.from),

@@ -72,7 +72,9 @@ impl Recording {
         self.done[..synced].iter().for_each(|op| apply(&mut image, op));
         let mut floating: Vec<Op> = self.done[synced..cut].iter().flat_map(sectors).collect();
         floating.retain(|op| matches!(op, Op::Length(_)) || rng.bool());
-        floating.iter().for_each(|op| apply(&mut image, op));
+        for op in &floating {
+            apply(&mut image, op);
+        }
         image
     }
 
