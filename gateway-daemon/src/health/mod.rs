@@ -2,11 +2,15 @@
 //!
 //! | module | does |
 //! |---|---|
-//! | `target` | which backends are checked, and how |
-//! | `machine` | from results of checks to up and down, slow start included; no IO, no clock |
-//! | `probe` | one check against a real server |
-//! | `passive` | what real traffic says: unanswered SYNs, RSTs |
-//! | `driver` | runs the machines |
+//! | [`target`] | which backends are checked, and how |
+//! | [`failure`] | why a check did not pass |
+//! | [`machine`] | from results of checks to up and down, slow start included; no IO, no clock |
+//! | [`passive`] | what real traffic says: unanswered SYNs, RSTs; pure |
+
+pub mod failure;
+pub mod machine;
+pub mod passive;
+pub mod target;
 
 use std::collections::HashMap;
 use std::net::Ipv4Addr;
@@ -34,6 +38,17 @@ pub enum Standing {
     Rising(u8),
     /// Takes no new flows.
     Down,
+}
+
+impl Standing {
+    /// The word used in output.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Up => "up",
+            Self::Rising(_) => "rising",
+            Self::Down => "down",
+        }
+    }
 }
 
 /// The standing of every checked backend; those that are not in it are not checked and count as up.
