@@ -6,11 +6,20 @@
 //! | [`failure`] | why a check did not pass |
 //! | [`machine`] | from results of checks to up and down, slow start included; no IO, no clock |
 //! | [`passive`] | what real traffic says: unanswered SYNs, RSTs; pure |
+//! | [`roster`] | all machines and when each is due; no IO, no clock |
+//! | [`probe`] | one check against a real server |
+//! | [`driver`] | runs the roster: starts probes, publishes what changed |
 
+pub mod driver;
 pub mod failure;
 pub mod machine;
 pub mod passive;
+pub mod probe;
+pub mod roster;
 pub mod target;
+
+mod agenda;
+mod board;
 
 use std::collections::HashMap;
 use std::net::Ipv4Addr;
