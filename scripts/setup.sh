@@ -22,8 +22,8 @@ default_llvm=22 # what rustc-web 1.96 uses; the installed compiler's own answer 
 debian_rust=(rustc-web cargo-web rust-web-clippy rustfmt-web libstd-rust-web-dev-bpf)
 # program:package
 programs=(
-    cc:gcc curl:curl ethtool:ethtool git:git ip:iproute2 nft:nftables nginx:nginx-light ping:iputils-ping protoc:protobuf-compiler
-    ps:procps tcpdump:tcpdump
+    cc:gcc curl:curl ethtool:ethtool git:git ip:iproute2 nft:nftables nginx:nginx-light openssl:openssl ping:iputils-ping
+    protoc:protobuf-compiler ps:procps tcpdump:tcpdump
 )
 
 die() {

@@ -176,7 +176,8 @@ impl Machine {
             return fast;
         }
         let jitter = self.check.jitter();
-        (self.check.interval() - jitter + fraction(2 * jitter, random)).max(fast)
+        let shortest = self.check.interval().saturating_sub(jitter);
+        (shortest + fraction(2 * jitter, random)).max(fast)
     }
 
     /// Is it about to change?

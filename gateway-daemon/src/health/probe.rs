@@ -4,10 +4,10 @@
 //! translated, so they see the backend and the way to it, not the gateway's tables. A check is one connection and has
 //! one deadline for all of it. What is read is bounded, whatever a server sends.
 //!
-//! Connections of `tcp`, `tls` and `http` checks end with an RST as soon as the verdict is there (`SO_LINGER` 0; TLS
-//! says its close_notify first). Otherwise one side would keep each of them for a minute in TIME-WAIT, thousands of
-//! checks a second on this node or on a backend's. Scripts end with a FIN: a host that speaks in sessions would log
-//! the RST as an error.
+//! Connections of `tcp` and `http` checks end with an RST as soon as the verdict is there (`SO_LINGER` 0). Otherwise
+//! one side would keep each of them for a minute in TIME-WAIT: thousands of checks a second on this node or on a
+//! backend's. `tls` and `script` checks part in order, because servers would log the RST as a failed handshake or a lost
+//! session.
 
 mod http;
 mod script;

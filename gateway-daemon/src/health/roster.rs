@@ -158,17 +158,13 @@ impl Roster {
     }
 
     fn place(&mut self, entry: Entry) -> Slot {
-        match self.free.pop() {
-            Some(slot) => {
-                self.entries[slot as usize] = Some(entry);
-                slot
-            }
-            None => {
-                self.entries.push(Some(entry));
-                // There are 2^32 IPv4 addresses, and far fewer backends.
-                Slot::try_from(self.entries.len() - 1).expect("fewer than 2^32 backends")
-            }
+        if let Some(slot) = self.free.pop() {
+            self.entries[slot as usize] = Some(entry);
+            return slot;
         }
+        self.entries.push(Some(entry));
+        // That many would fill half a terabyte long before.
+        Slot::try_from(self.entries.len() - 1).expect("fewer than 2^32 backends")
     }
 
     fn reconfigure(&mut self, slot: Slot, target: &Target, now: Instant) {

@@ -3,12 +3,13 @@
 use std::io;
 use std::net::{IpAddr, SocketAddrV4};
 use std::sync::Arc;
+use std::time::Duration;
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, ring};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{ClientConfig, DigitallySignedStruct, SignatureScheme};
-use tokio::io::AsyncWriteExt as _;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
@@ -16,7 +17,14 @@ use tokio_rustls::client::TlsStream;
 use super::{Deadline, tcp};
 use crate::health::failure::{Failure, Phase};
 
-/// Completes a handshake, and says goodbye.
+/// How long a server may take to say goodbye, too. The verdict is there by then, so it fails nothing.
+const GOODBYE: Duration = Duration::from_millis(100);
+
+/// The most that is read of what a server says after the handshake: session tickets, a greeting.
+const LAST_WORDS_MAX: u64 = 8 * 1024;
+
+/// Completes a handshake, and parts in order: a server that is still sending its session tickets would log an RST as a
+/// failed handshake.
 pub async fn check(
     stream: TcpStream,
     tls: &TlsConnector,
@@ -25,10 +33,15 @@ pub async fn check(
     deadline: &Deadline,
 ) -> Result<(), Failure> {
     let mut stream = handshake(stream, tls, host, to, deadline).await?;
-    // The verdict is there: how the server takes the goodbye does not matter.
-    let goodbye = async { stream.shutdown().await.map_err(|error| failure(&error)) };
-    let _ = deadline.within(Phase::Handshaking, goodbye).await;
+    // Whatever becomes of it, the handshake was complete.
+    let _ = tokio::time::timeout(GOODBYE, part(&mut stream)).await;
     tcp::reset_on_close(stream.get_ref().0)
+}
+
+async fn part(stream: &mut TlsStream<TcpStream>) -> io::Result<()> {
+    stream.shutdown().await?;
+    tokio::io::copy(&mut stream.take(LAST_WORDS_MAX), &mut tokio::io::sink()).await?;
+    Ok(())
 }
 
 /// Shakes hands. Asks for `host`; without, for the address, which leaves the server name out (RFC 6066 section 3).
