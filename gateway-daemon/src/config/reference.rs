@@ -37,7 +37,7 @@ fn push_sections(text: &mut String, schema: &Schema, above: &str) {
             FieldKind::Tables(inner) => (inner, format!("[[{path}]]")),
             _ => continue,
         };
-        *text += &format!("\n## `{header}`\n\n{}\n\n", prose(field.doc));
+        text.extend(["\n## `", &header, "`\n\n", &prose(field.doc), "\n\n"]);
         push_table(text, inner, &path, has_variables(field, above));
         push_sections(text, inner, &format!("{path}."));
     }
@@ -59,12 +59,14 @@ fn push_table(text: &mut String, schema: &Schema, path: &str, with_variables: bo
         };
         let full = format!("{path}.{}", field.name);
         let change = if is_reloadable(&full) { "reload" } else { "restart" };
-        let mut name = format!("`{}`", field.name);
-        if with_variables {
-            name += &format!("<br>`{}`", variable(path, field.name));
-        }
-        *text +=
-            &format!("| {name} | {} | {default} | {change} | {} |\n", cell(&form()), cell(&prose(field.doc)));
+        let name = field.name;
+        let name = if with_variables {
+            format!("`{name}`<br>`{}`", variable(path, name))
+        } else {
+            format!("`{name}`")
+        };
+        let cells = [name, cell(&form()), default, change.to_owned(), cell(&prose(field.doc))];
+        text.extend(["| ", &cells.join(" | "), " |\n"]);
     }
 }
 

@@ -81,7 +81,7 @@ fn settings(config: &Config) -> Vec<(&'static str, String)> {
         tenants: _,
     } = config;
     let mut all = Vec::new();
-    all.extend(identity(gateway, node));
+    all.extend(identity(*gateway, node));
     all.extend(places(daemon));
     all.extend(sizes(*limits, *timeouts));
     all.push(("interface", format!("{interfaces:?}")));
@@ -93,7 +93,7 @@ fn settings(config: &Config) -> Vec<(&'static str, String)> {
 
 type Settings<const N: usize> = [(&'static str, String); N];
 
-fn identity(gateway: &super::Gateway, node: &super::Node) -> Settings<5> {
+fn identity(gateway: super::Gateway, node: &super::Node) -> Settings<5> {
     let super::Gateway { ingress_vip, egress_vip } = gateway;
     let super::Node { name, id, port_slices } = node;
     [
@@ -108,9 +108,9 @@ fn identity(gateway: &super::Gateway, node: &super::Node) -> Settings<5> {
 fn places(daemon: &super::Daemon) -> Settings<4> {
     let super::Daemon { socket, bpffs, state_dir, metrics } = daemon;
     [
-        ("daemon.socket", format!("{socket:?}")),
-        ("daemon.bpffs", format!("{bpffs:?}")),
-        ("daemon.state_dir", format!("{state_dir:?}")),
+        ("daemon.socket", socket.display().to_string()),
+        ("daemon.bpffs", bpffs.display().to_string()),
+        ("daemon.state_dir", state_dir.display().to_string()),
         ("daemon.metrics", format!("{metrics:?}")),
     ]
 }

@@ -120,8 +120,8 @@ fn problems_and_differences_have_the_same_paths() {
     let problems = config.with_tenancy(&after, Some(&before)).unwrap_err();
     let mut paths: Vec<&str> = problems.iter().map(|problem| problem.path.as_str()).collect();
     paths.sort_unstable();
-    let changes = diff(&before, &after);
-    let mut changed: Vec<&str> = changes.iter().map(|change| change.path.as_str()).collect();
+    let differences = diff(&before, &after);
+    let mut changed: Vec<&str> = differences.iter().map(|change| change.path.as_str()).collect();
     changed.sort_unstable();
     assert_eq!(paths, changed);
     assert_eq!(paths.len(), 3);
@@ -190,7 +190,7 @@ fn a_deadline_beyond_every_range_is_refused_as_such() {
 #[test]
 fn names_of_any_characters_are_refused_and_not_misread() {
     let problems = problems_of(|tenant| tenant.pool[0].name = "]\n[[tenant]]\nname = \"x\u{0}".to_owned());
-    assert!(problems.iter().any(|problem| problem.path.ends_with(".name")), "{problems:#?}");
+    assert!(problems.iter().any(|problem| problem.problem.contains("has the character")), "{problems:#?}");
     assert!(problems.iter().all(|problem| !problem.path.contains('\n')), "{problems:#?}");
 }
 
@@ -300,7 +300,9 @@ fn how_long_changes_take() {
         config.with_tenancy(&put(tenant), Some(&before)).unwrap();
     });
     report("one tenant more than 10,000", |i| {
-        config.with_tenancy(&put(large_tenant(10_000 + i)), Some(&before)).unwrap();
+        // The backends are as many as there may be.
+        let tenant = TenantSpec { pool: Vec::new(), listener: Vec::new(), ..large_tenant(10_000 + i) };
+        config.with_tenancy(&put(tenant), Some(&before)).unwrap();
     });
     report("one tenant of 10,000 is refused by itself", |i| {
         let mut tenant = large_tenant(i);
