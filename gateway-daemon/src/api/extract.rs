@@ -187,10 +187,8 @@ impl<S: Sync, Q: ChangeParameters> FromRequestParts<S> for Terms<Q> {
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
         let QueryOf(query) = QueryOf::<Q>::from_request_parts(parts, state).await?;
         let ChangeQuery { dry_run, reason } = query.change();
-        let why = match reason {
-            Some(reason) => reason,
-            None => reason_header(&parts.headers)?,
-        };
+        let in_header = reason_header(&parts.headers)?;
+        let why = reason.unwrap_or(in_header);
         check_reason(&why)?;
         let who = parts.extensions.get::<Caller>().map(Caller::to_string).unwrap_or_default();
         let if_version = if_match(&parts.headers)?;
@@ -200,9 +198,11 @@ impl<S: Sync, Q: ChangeParameters> FromRequestParts<S> for Terms<Q> {
 
 fn reason_header(headers: &HeaderMap) -> Result<String, Problem> {
     let Some(value) = headers.get(REASON) else { return Ok(String::new()) };
-    String::from_utf8(value.as_bytes().to_vec()).map_err(|_| {
+    let reason = String::from_utf8(value.as_bytes().to_vec()).map_err(|_| {
         Problem::new(ProblemKind::BadRequest, "the header Gateway-Reason is not UTF-8", "send UTF-8")
-    })
+    })?;
+    check_reason(&reason)?;
+    Ok(reason)
 }
 
 /// Reasons are shown on terminals, one a line.

@@ -32,7 +32,7 @@ pub(crate) mod fake;
 #[cfg(test)]
 pub(crate) mod fake_controller;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use axum::http::HeaderValue;
 

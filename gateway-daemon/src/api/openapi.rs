@@ -110,7 +110,7 @@ fn if_match() -> Value {
     json!({
         "name": "If-Match", "in": "header", "required": false,
         "description": "Refuse unless this version is in force: the ETag of an answer.",
-        "schema": {"type": "string", "pattern": r#"^(\*|"[0-9]{1,19}")$"#},
+        "schema": {"type": "string", "pattern": r#"^"[0-9]{1,19}"$"#},
         "example": "\"7\"",
     })
 }
@@ -119,7 +119,7 @@ fn reason() -> Value {
     json!({
         "name": "Gateway-Reason", "in": "header", "required": false,
         "description": "Why: kept in the history and in the audit. The parameter `reason` goes before it.",
-        "schema": {"type": "string", "maxLength": 500, "pattern": "^[ -~]*$"},
+        "schema": {"type": "string", "maxLength": 500, "pattern": r"^[^\x00-\x1f\x7f-\x9f]*$"},
     })
 }
 
@@ -174,16 +174,18 @@ fn refuse(operation: &mut Value, kind: ProblemKind) {
     });
 }
 
-/// utoipa tells the width of an integer in its format alone, which few readers turn into bounds.
+/// utoipa tells the width of an integer in its format alone, which few readers turn into bounds, and spells it in its
+/// own way.
 fn bound_numbers(value: &mut Value) {
-    let maximum = match value["format"].as_str() {
-        Some("uint8") => Some(u64::from(u8::MAX)),
-        Some("uint16") => Some(u64::from(u16::MAX)),
-        Some("uint32") => Some(u64::from(u32::MAX)),
-        Some("uint64") => Some(u64::MAX),
-        _ => None,
+    let (format, maximum) = match value["format"].as_str() {
+        Some("u-int8") => ("uint8", u64::from(u8::MAX)),
+        Some("u-int16") => ("uint16", u64::from(u16::MAX)),
+        Some("u-int32") => ("uint32", u64::from(u32::MAX)),
+        Some("u-int64") => ("uint64", u64::MAX),
+        _ => ("", 0),
     };
-    if let (Some(maximum), Some(schema)) = (maximum, value.as_object_mut()) {
+    if let (false, Some(schema)) = (format.is_empty(), value.as_object_mut()) {
+        schema.insert("format".to_owned(), json!(format));
         schema.entry("maximum").or_insert(json!(maximum));
     }
     match value {

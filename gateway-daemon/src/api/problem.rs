@@ -16,7 +16,7 @@ use crate::tenancy::edit::EditError;
 
 /// Declares the kinds: name in Rust, last part of the URN, HTTP status.
 macro_rules! kinds {
-    ($($(#[doc = $doc:literal])+ $kind:ident = $urn:literal, $status:ident;)+) => {
+    ($($(#[doc = $doc:tt])+ $kind:ident = $urn:tt, $status:ident;)+) => {
         /// What sort of problem it is. Programs act upon this; the rest is for people.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
         pub enum ProblemKind {

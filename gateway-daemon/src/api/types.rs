@@ -22,7 +22,7 @@ use crate::config;
 
 /// Declares an enum that is one lower-case word in JSON, in a query, on the command line and in tables.
 macro_rules! word {
-    ($(#[doc = $doc:literal])+ $name:ident { $($(#[doc = $variant_doc:literal])+ $variant:ident = $word:literal,)+ }) => {
+    ($(#[doc = $doc:tt])+ $name:ident { $($(#[doc = $variant_doc:tt])+ $variant:ident = $word:tt,)+ }) => {
         $(#[doc = $doc])+
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema, clap::ValueEnum)]
         pub enum $name {
@@ -309,7 +309,7 @@ pub struct Flow {
 }
 
 /// The two ends of a packet.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 pub struct Endpoints {
     /// Source address.
     #[schema(value_type = String)]

@@ -1,5 +1,7 @@
 //! What the operator types and sees.
 
+mod change;
+
 use std::net::Ipv4Addr;
 use std::path::Path;
 use std::time::{Duration, UNIX_EPOCH};
@@ -123,7 +125,7 @@ fn errors_have_causes_help_and_an_exit_code() {
         text.starts_with("error: the gateway daemon is not running: nobody listens on /run/x.sock: why\n")
     );
     assert!(text.contains("\n  = help: start it with "), "{text}");
-    assert_eq!(exit_of(&unreachable), Exit::Unreachable);
+    assert_eq!(exit_of(&unreachable), Exit::Failed);
 
     let running = anyhow::Error::from(BindError::AlreadyRunning { path: socket() }).context("cannot start");
     assert!(message(&running).starts_with("error: cannot start: a gateway daemon is already running"));

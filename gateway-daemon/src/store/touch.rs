@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use super::{Commit, HistoryEntry, StoreError, Version};
 use crate::tenancy::Tenancy;
-use crate::tenancy::diff::FieldChange;
+use crate::tenancy::diff::{FieldChange, diff};
 use crate::tenancy::spec::{PeerGroupSpec, TenantSpec};
 
 /// Where peer groups are kept, as the first part of an object's key.
@@ -212,28 +212,14 @@ impl Signature {
     }
 }
 
-/// What touched objects mean, for people: each object as a whole.
+/// What touched objects mean, for people: field by field.
 fn changes(touches: &[Touch]) -> Vec<FieldChange> {
-    touches.iter().map(whole_object).collect()
-}
-
-fn whole_object(touch: &Touch) -> FieldChange {
-    fn change<T: Serialize>(kind: &str, turn: &Turn<T>) -> FieldChange {
-        let value = |object: &Option<Arc<T>>| {
-            object
-                .as_deref()
-                .map(|object| serde_json::to_value(object).expect("objects have string keys only"))
-        };
-        FieldChange {
-            path: format!("{kind}[{}]", turn.name),
-            before: value(&turn.before),
-            after: value(&turn.after),
-        }
+    let (mut before, mut after) = (Tenancy::default(), Tenancy::default());
+    for touch in touches {
+        touch.undo(&mut before);
+        touch.redo(&mut after);
     }
-    match touch {
-        Touch::PeerGroup(turn) => change("peer_group", turn),
-        Touch::Tenant(turn) => change("tenant", turn),
-    }
+    diff(&before, &after)
 }
 
 /// The version after one.

@@ -35,11 +35,11 @@ pub struct FlowFilter {
     pub state: Option<FlowState>,
     /// Where the packets of the opener come from: an address or prefix, before or after translation.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[param(value_type = Option<String>, format = "ipv4-or-prefix", example = "203.0.113.0/24")]
+    #[param(value_type = Option<String>, pattern = r"^((25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])\.){3}(25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])(/(3[0-2]|[12]?[0-9]))?$", example = "203.0.113.0/24")]
     pub source: Option<AddressOrPrefix>,
     /// Where they go to: an address or prefix, before or after translation.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[param(value_type = Option<String>, format = "ipv4-or-prefix", example = "192.0.2.10")]
+    #[param(value_type = Option<String>, pattern = r"^((25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])\.){3}(25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])(/(3[0-2]|[12]?[0-9]))?$", example = "192.0.2.10")]
     pub destination: Option<AddressOrPrefix>,
     /// A port of either end, before or after translation.
     #[serde(default, skip_serializing_if = "Option::is_none")]
