@@ -22,9 +22,11 @@ default_llvm=22 # what rustc-web 1.96 uses; the installed compiler's own answer 
 debian_rust=(rustc-web cargo-web rust-web-clippy rustfmt-web libstd-rust-web-dev-bpf)
 # program:package
 programs=(
-    cc:gcc curl:curl ethtool:ethtool git:git ip:iproute2 nft:nftables nginx:nginx-light openssl:openssl ping:iputils-ping
-    protoc:protobuf-compiler ps:procps tcpdump:tcpdump
+    cc:gcc curl:curl ethtool:ethtool etcd:etcd-server git:git ip:iproute2 nft:nftables nginx:nginx-light openssl:openssl
+    ping:iputils-ping prometheus:prometheus protoc:protobuf-compiler ps:procps systemd-analyze:systemd tcpdump:tcpdump
 )
+# Of these, package:service of those that Debian would start.
+services=(etcd-server:etcd nginx-light:nginx prometheus:prometheus)
 
 die() {
     printf 'setup: %s\n' "$@" >&2
@@ -57,6 +59,16 @@ llvm_major() {
     echo "${major:-$default_llvm}"
 }
 
+# For the tools from PyPI that `cargo xtask check-deploy` uses: a bare python3 of Debian can't make an environment.
+has_python_venv() {
+    python3 -c 'import ensurepip, venv' 2>/dev/null
+}
+
+# Debian 12 has it in the package of the server.
+promtool_package() {
+    if [[ $(os_release VERSION_ID) == 12 ]]; then echo prometheus; else echo promtool; fi
+}
+
 has_bpf_linker() {
     local path
     path=$(command -v bpf-linker) &&
@@ -72,6 +84,8 @@ look() {
     for pair in "${programs[@]}"; do
         command -v "${pair%:*}" >/dev/null || packages+=("${pair#*:}")
     done
+    command -v promtool >/dev/null || packages+=("$(promtool_package)")
+    has_python_venv || packages+=(python3-venv)
     [[ -e /usr/include/stdio.h ]] || packages+=(libc6-dev)
     [[ -e /etc/ssl/certs/ca-certificates.crt ]] || packages+=(ca-certificates)
 
@@ -84,6 +98,7 @@ look() {
         packages+=("${debian_rust[@]}")
     fi
 
+    [[ ${#packages[@]} -eq 0 ]] || mapfile -t packages < <(printf '%s\n' "${packages[@]}" | sort -u)
     has_bpf_linker || linker="bpf-linker $bpf_linker_version"
 }
 
@@ -135,26 +150,38 @@ apt_install() {
         -o DPkg::Lock::Timeout=300 "$@"
 }
 
-# nginx is only wanted as a program that the tests start. Debian would start it at once and at every boot, so while
-# it is installed a policy forbids that; a policy that was there before keeps its word on everything else.
+# Some are only wanted as programs that the tests start. Debian would start them at once and at every boot, so while
+# they are installed a policy forbids that; a policy that was there before keeps its word on everything else.
 policy=/usr/sbin/policy-rc.d
 policy_before=$policy.before-gateway-setup
 policy_mark="Only for some seconds, by the gateway's scripts/setup.sh"
 
-install_nginx() {
+# Arguments: those of `services` that are to be installed.
+install_without_starting() {
+    local names=("${@#*:}") service
     restore_policy # in case an earlier run was killed
     trap 'restore_policy; rm -rf "$scratch"' EXIT
     [[ ! -e $policy && ! -L $policy ]] || "${as_root[@]}" mv "$policy" "$policy_before"
     "${as_root[@]}" tee "$policy" >/dev/null <<POLICY
 #!/bin/sh
-# $policy_mark: it installs nginx and does not want it started.
-case "\$*" in *nginx*) exit 101 ;; esac
+# $policy_mark: it installs these and does not want them started.
+case "\$*" in $(printf '*%s*|' "${names[@]}" | sed 's/|$//')) exit 101 ;; esac
 [ ! -x $policy_before ] || exec $policy_before "\$@"
 POLICY
     "${as_root[@]}" chmod 755 "$policy"
-    apt_install nginx-light
+    apt_install "${@%:*}"
     restore_policy
-    quietly "${as_root[@]}" update-rc.d nginx disable
+    for service in "${names[@]}"; do
+        never_at_boot "$service"
+    done
+}
+
+# Whichever of the two init systems the package knows.
+never_at_boot() {
+    [[ ! -e /etc/init.d/$1 ]] || quietly "${as_root[@]}" update-rc.d "$1" disable
+    if command -v systemctl >/dev/null && [[ -e /lib/systemd/system/$1.service ]]; then
+        quietly "${as_root[@]}" systemctl --no-reload disable "$1.service"
+    fi
 }
 
 restore_policy() {
@@ -176,12 +203,15 @@ install_packages() {
                 "  deb http://deb.debian.org/debian-security $(os_release VERSION_CODENAME)-security main"
     fi
 
-    local package others=()
+    local package pair others=() quiet=()
     for package in "${packages[@]}"; do
-        [[ $package == nginx-light ]] || others+=("$package")
+        for pair in "${services[@]}"; do
+            [[ $package != "${pair%:*}" ]] || quiet+=("$pair")
+        done
+        [[ " ${services[*]}" == *" $package:"* ]] || others+=("$package")
     done
     [[ ${#others[@]} -eq 0 ]] || apt_install "${others[@]}"
-    [[ " ${packages[*]} " != *" nginx-light "* ]] || install_nginx
+    [[ ${#quiet[@]} -eq 0 ]] || install_without_starting "${quiet[@]}"
 }
 
 install_linker() {

@@ -3,6 +3,7 @@
 mod build_ebpf;
 mod cargo;
 mod check;
+mod check_deploy;
 mod program;
 mod root;
 mod step;
@@ -20,6 +21,8 @@ enum Command {
     BuildEbpf(build_ebpf::Options),
     /// Check format, lints and documentation, exactly as CI does.
     Check(check::Options),
+    /// Check what is in deploy/ with systemd-analyze, promtool, yamllint and the schemas of Kubernetes.
+    CheckDeploy(check_deploy::Options),
     /// Build everything and run every test; needs root unless `--unit` is given.
     Test(test::Options),
     /// Prove the promises of docs/specification.md with real connections between network namespaces; needs root.
@@ -34,6 +37,7 @@ fn main() -> ExitCode {
     let done = match Command::parse() {
         Command::BuildEbpf(options) => build_ebpf::run(&options),
         Command::Check(options) => check::run(&options),
+        Command::CheckDeploy(options) => check_deploy::run(&options),
         Command::Test(options) => test::run(&options),
         Command::Prove(options) => program::run("prove", options),
         Command::Bench(options) => program::run("bench", options),
