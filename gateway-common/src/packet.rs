@@ -83,6 +83,15 @@ pub trait Packet {
         if tagged == wanted { Ok(link_len(wanted)) } else { Err(Refused) }
     }
 
+    /// Makes the frame exactly this long. New bytes at its end are zero, and the packet's bytes have to be looked up anew.
+    ///
+    /// # Errors
+    ///
+    /// [`Refused`] when there is no room behind the frame.
+    fn resize(&mut self, len: usize) -> Result<(), Refused> {
+        if len == self.len() { Ok(()) } else { Err(Refused) }
+    }
+
     /// Updates the transport checksum at `offset` after a change of addresses (which the pseudo-header covers) and of
     /// ports or identifiers.
     ///

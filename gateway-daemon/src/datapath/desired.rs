@@ -14,8 +14,8 @@ use std::{
 use gateway_common::{
     abi::{
         ALLOW_KEY_BITS, Addr, AddressKind, AllowKey, Backend, DESTINATION_KEY_BITS, DestinationKey,
-        Interface, Listener, ListenerFlags, ListenerKey, OwnedAddress, Pool, Port, Protocol, Settings, Side,
-        TenantId, Timeouts,
+        Interface, Listener, ListenerFlags, ListenerKey, OwnedAddress, Pool, PoolFlags, Port, Protocol,
+        Settings, Side, TenantId, TenantSource, Timeouts,
     },
     limits,
     maglev::{self, Candidate},
@@ -284,7 +284,7 @@ impl<'a> Builder<'a> {
         let id = id_of(self.tenants, tenant);
         for prefix in &tenant.sources {
             let key = Prefix::new(u32::from(prefix.prefix_len()), prefix.network().into());
-            self.sources.push((key, u32::from(id.0)));
+            self.sources.push((key, TenantSource::new(id).to_raw()));
         }
         self.destinations(tenant, id);
         let pools: Vec<u32> = tenant.pools.iter().map(|pool| self.inside_pool(id, pool)).collect();
@@ -331,6 +331,7 @@ impl<'a> Builder<'a> {
         let pool = Pool {
             maglev_offset: self.first_slot + number(self.slots.len()),
             maglev_len: number(table.len()),
+            flags: PoolFlags::REFUSE,
         };
         let id = self.bank | number(self.pools.len());
         self.slots.extend(table);

@@ -8,12 +8,14 @@
 //! | [`hook`] | which hook to attach an interface to, and why; pure |
 //! | [`programs`] | loads the programs, attaches and adopts links |
 //! | [`flows`] | reads the tables of tracked flows |
+//! | [`reset`] | ends flows and tells both ends |
 //! | [`expiry`] | finds idle flows; the kernel decides about each |
 //! | [`neighbours`] | keeps next hops resolved |
 //! | [`pins`] | where everything is pinned, and how to remove it |
 
 pub mod batch;
 pub mod desired;
+pub mod element;
 pub mod expiry;
 pub mod flows;
 pub mod hook;
@@ -21,6 +23,7 @@ pub mod host;
 pub mod neighbours;
 pub mod pins;
 pub mod programs;
+pub mod reset;
 pub mod tables;
 
 mod unload;

@@ -14,6 +14,7 @@ use gateway_daemon::datapath::batch;
 use gateway_daemon::datapath::desired::Desired;
 use gateway_daemon::datapath::pins::Pins;
 use gateway_daemon::datapath::programs::{self, TableSizes};
+use gateway_daemon::datapath::reset;
 use gateway_daemon::datapath::tables::Tables;
 use gateway_tests::bpffs::BpfFs;
 use nix::errno::Errno;
@@ -120,6 +121,10 @@ impl Engine for KernelEngine {
 
     fn configure(&mut self, desired: &Desired) {
         self.tables.apply(desired).expect("the tables take the configuration");
+    }
+
+    fn end_flows(&mut self) {
+        reset::mark(&self.tables, |_| true).expect("the flows can be marked");
     }
 
     fn run(&mut self, wire: &Wire, frame: &[u8]) -> Option<Ran> {
