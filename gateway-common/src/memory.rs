@@ -101,7 +101,9 @@ impl Packet for BytesPacket {
     }
 
     fn resize(&mut self, len: usize) -> Result<(), Refused> {
-        self.bytes.resize(len, 0);
+        let growth = len.saturating_sub(self.bytes.len());
+        self.bytes.splice(..0, std::iter::repeat_n(0xee, growth));
+        self.bytes.truncate(len);
         Ok(())
     }
 }

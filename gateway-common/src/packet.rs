@@ -83,11 +83,12 @@ pub trait Packet {
         if tagged == wanted { Ok(link_len(wanted)) } else { Err(Refused) }
     }
 
-    /// Makes the frame exactly this long. New bytes at its end are zero, and the packet's bytes have to be looked up anew.
+    /// Makes the frame exactly this long. One that shrinks loses bytes at its end; one that grows may do so at its front,
+    /// so that all its bytes are undefined then.
     ///
     /// # Errors
     ///
-    /// [`Refused`] when there is no room behind the frame.
+    /// [`Refused`] when there is no room.
     fn resize(&mut self, len: usize) -> Result<(), Refused> {
         if len == self.len() { Ok(()) } else { Err(Refused) }
     }

@@ -166,12 +166,19 @@ impl Packet for XdpPacket<'_> {
         Ok(link_len(wanted))
     }
 
-    /// The kernel clears what it adds.
+    /// There is always room in front (`XDP_PACKET_HEADROOM`), while veth leaves none behind a short frame.
     #[inline(always)]
     fn resize(&mut self, len: usize) -> Result<(), Refused> {
-        let delta = len as i32 - self.len() as i32;
+        let growth = len as i32 - self.len() as i32;
         // SAFETY: as in `retag`.
-        if unsafe { bpf_xdp_adjust_tail(self.0.ctx, delta) } == 0 { Ok(()) } else { Err(Refused) }
+        let result = unsafe {
+            if growth > 0 {
+                bpf_xdp_adjust_head(self.0.ctx, -growth)
+            } else {
+                bpf_xdp_adjust_tail(self.0.ctx, growth)
+            }
+        };
+        if result == 0 { Ok(()) } else { Err(Refused) }
     }
 }
 

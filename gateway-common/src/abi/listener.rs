@@ -31,7 +31,8 @@ pub struct ListenerFlags(pub u16);
 impl ListenerFlags {
     /// The backend sees the client's own address instead of the tenant NAT IP.
     pub const PRESERVE_SOURCE: Self = Self(1);
-    /// It takes no new flows; known ones go on.
+    /// It takes no new flows; known ones go on. For listeners on the ingress VIP alone: a tenant's own calls stop by
+    /// [`super::TenantSource`].
     pub const DRAINING: Self = Self(2);
 
     /// Both.

@@ -9,7 +9,7 @@ use crate::{
     packet::{Packet, Refused, Window, WindowMut as _},
     wire::{
         checksum::{Difference, Sum},
-        ethernet,
+        ethernet::{self, ETHERTYPE_OFFSET, ETHERTYPE_VLAN, Link, TAG_LEN},
         ipv4::{self, Ipv4},
         transport::{
             ICMP_DESTINATION_UNREACHABLE, ICMP_HEADER_LEN, ICMP_PORT_UNREACHABLE, TCP_ACK, TCP_FIN,
@@ -145,6 +145,7 @@ fn store_tcp_checksum<P: Packet>(packet: &mut P, at: usize, ip: &Ipv4, segment: 
 #[inline(always)]
 pub fn port_unreachable<P: Packet>(packet: &mut P, ip: &Ipv4) -> Result<(), Refused> {
     let (receiver, sender) = ethernet::addresses(packet).ok_or(Refused)?;
+    let link = Link::parse(packet).ok_or(Refused)?;
     let quoted = quote(packet, ip.offset).ok_or(Refused)?;
     let at = ip.payload_offset();
     packet.resize(at + ERROR_LEN)?;
@@ -156,7 +157,22 @@ pub fn port_unreachable<P: Packet>(packet: &mut P, ip: &Ipv4) -> Result<(), Refu
     }
     store_icmp(packet, at, kind, !sum.fold())?;
     store_ip(packet, ip, Protocol::Icmp, ERROR_LEN)?;
+    store_ethertype(packet, &link)?;
     send_back(packet, sender, receiver)
+}
+
+/// Writes what follows the link addresses, as it came.
+#[inline(always)]
+fn store_ethertype<P: Packet>(packet: &mut P, link: &Link) -> Result<(), Refused> {
+    let Some(tag) = link.tag else {
+        packet.window_mut::<2>(ETHERTYPE_OFFSET)?.set_u16::<0>(link.ethertype.to_be());
+        return Ok(());
+    };
+    let mut tagged = packet.window_mut::<{ 2 + TAG_LEN }>(ETHERTYPE_OFFSET)?;
+    tagged.set_u16::<0>(ETHERTYPE_VLAN.to_be());
+    tagged.set_u16::<2>(tag.to_be());
+    tagged.set_u16::<4>(link.ethertype.to_be());
+    Ok(())
 }
 
 #[inline(always)]
