@@ -47,7 +47,7 @@ drop_reasons! {
     NoListener = 8, "no_listener";
     /// The source is not in the listener's allow-list.
     SourceNotAllowed = 9, "source_not_allowed";
-    /// The listener's pool has no backend that takes new flows.
+    /// The listener's pool has no backend that takes new flows, and is silent about it.
     NoBackend = 10, "no_backend";
     /// A packet to a tenant NAT IP from a source that is not that tenant's, or from an address that is the gateway's own.
     SourceNotTenant = 11, "source_not_tenant";
@@ -89,14 +89,20 @@ drop_reasons! {
     CrossesSides = 29, "crosses_sides";
     /// TC: the kernel could not make the headers contiguous (it was out of memory).
     NotLinear = 30, "not_linear";
+    /// The pool has no backend that takes new flows, and answers so: TCP was reset, UDP got an ICMP error.
+    RefusedNoBackend = 31, "refused_no_backend";
+    /// The listener or the tenant is draining and takes no new flows: TCP was reset, UDP got an ICMP error.
+    RefusedDraining = 32, "refused_draining";
+    /// The operator or a failed health check ended this flow: its TCP packets were answered with a reset.
+    FlowReset = 33, "flow_reset";
 }
 
 impl DropReason {
     /// Size of the kernel's counter array: one more than the largest number.
-    pub const COUNT: u32 = 31;
+    pub const COUNT: u32 = 34;
 }
 
-const _: () = assert!(DropReason::ALL.len() == 30);
+const _: () = assert!(DropReason::ALL.len() == 33);
 
 #[cfg(test)]
 mod tests {

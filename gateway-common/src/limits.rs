@@ -2,7 +2,7 @@
 
 /// Version of the map layout. It is part of the pin path, so a daemon never adopts maps of another layout.
 /// Raise it with every change in [`crate::abi`].
-pub const ABI_VERSION: u32 = 1;
+pub const ABI_VERSION: u32 = 2;
 
 /// Tenants. Per-tenant counters are a per-CPU array of this size (48 B a tenant and CPU); id 0 means "no tenant".
 /// The configuration refuses more.
@@ -21,10 +21,10 @@ pub const POOLS_MAX: u32 = 2 * LISTENERS_MAX;
 /// Backends over all pools, egress mappings included; twice, for the same reason.
 pub const BACKENDS_MAX: u32 = 524_288;
 
-/// Slots of all Maglev tables together (4 B each, so 32 MiB), half of them for a new configuration beside the old one.
-/// [`crate::maglev::table_size`] divides them: 10,000 pools of two backends take 60 % of a half. The daemon refuses to
-/// start with a configuration that needs more, before it changes anything.
-pub const MAGLEV_SLOTS_MAX: u32 = 8_388_608;
+/// Slots of all Maglev tables together. The kernel rounds an array's elements up to 8 B, so they take 128 MiB of its
+/// memory. [`crate::maglev::table_size`] divides them: 10,000 pools of ten backends take 10.2 million. The daemon refuses
+/// a configuration that needs more before it changes anything.
+pub const MAGLEV_SLOTS_MAX: u32 = 16_777_216;
 
 /// Prefixes in the allow-lists of all listeners. The configuration refuses more.
 pub const ALLOW_PREFIXES_MAX: u32 = 131_072;

@@ -3,7 +3,8 @@
 use crate::{
     abi::{
         Addr, AllowKey, Backend, Counter, CtEntry, DestinationKey, EntryView, Event, FlowKey, Interface,
-        Listener, ListenerKey, OwnedAddress, Pool, Seen, Settings, State, TenantId, TenantStats,
+        Listener, ListenerKey, OwnedAddress, Pool, Seen, Settings, State, TenantId, TenantSource,
+        TenantStats,
     },
     drop_reason::DropReason,
     packet::{Packet, Refused, Window, WindowMut},
@@ -98,6 +99,13 @@ impl Packet for BytesPacket {
         }
         Ok(link_len(wanted))
     }
+
+    fn resize(&mut self, len: usize) -> Result<(), Refused> {
+        let growth = len.saturating_sub(self.bytes.len());
+        self.bytes.splice(..0, std::iter::repeat_n(0xee, growth));
+        self.bytes.truncate(len);
+        Ok(())
+    }
 }
 
 /// An entry in place.
@@ -161,6 +169,13 @@ impl MemoryFlows {
         self.entries.borrow().get(key).map(|entry| entry.get())
     }
 
+    /// Replaces the entry under the same key, if there is one: what the daemon does from outside.
+    pub fn replace(&self, entry: &CtEntry) {
+        if let Some(found) = self.entries.borrow().get(&entry.key) {
+            found.set(*entry);
+        }
+    }
+
     fn insert(&self, entry: &CtEntry) -> Insertion {
         let mut entries = self.entries.borrow_mut();
         if entries.contains_key(&entry.key) {
@@ -186,7 +201,7 @@ pub struct MemoryTables {
     /// Allow-lists: list, prefixes.
     pub allow_lists: BTreeMap<u32, Vec<(Addr, u8)>>,
     /// Source prefixes of tenants.
-    pub sources: Vec<(Addr, u8, TenantId)>,
+    pub sources: Vec<(Addr, u8, TenantSource)>,
     /// Destination keys with the prefix length of their address.
     pub destinations: Vec<(DestinationKey, u8)>,
     /// Pools.
@@ -260,9 +275,9 @@ impl Tables for MemoryTables {
             .is_some_and(|list| list.iter().any(|(prefix, len)| contains(*prefix, *len, key.address)))
     }
 
-    fn tenant_of(&self, source: Addr) -> Option<TenantId> {
+    fn source(&self, source: Addr) -> Option<TenantSource> {
         let matching = self.sources.iter().filter(|(prefix, len, _)| contains(*prefix, *len, source));
-        matching.max_by_key(|(_, len, _)| *len).map(|(_, _, tenant)| *tenant)
+        matching.max_by_key(|(_, len, _)| *len).map(|(_, _, owner)| *owner)
     }
 
     fn reaches(&self, key: &DestinationKey) -> bool {

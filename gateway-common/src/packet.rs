@@ -83,6 +83,16 @@ pub trait Packet {
         if tagged == wanted { Ok(link_len(wanted)) } else { Err(Refused) }
     }
 
+    /// Makes the frame exactly this long. One that shrinks loses bytes at its end; one that grows may do so at its front,
+    /// so that all its bytes are undefined then.
+    ///
+    /// # Errors
+    ///
+    /// [`Refused`] when there is no room.
+    fn resize(&mut self, len: usize) -> Result<(), Refused> {
+        if len == self.len() { Ok(()) } else { Err(Refused) }
+    }
+
     /// Updates the transport checksum at `offset` after a change of addresses (which the pseudo-header covers) and of
     /// ports or identifiers.
     ///

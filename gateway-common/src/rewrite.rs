@@ -1,6 +1,10 @@
 //! The only code that changes packet bytes. It runs after every decision is made: what is left can be finished or
 //! the packet dropped.
 
+mod refusal;
+
+pub use refusal::{port_unreachable, tcp_reset};
+
 use crate::{
     abi::{Addr, FlowKey, LinkAddresses, Mac, Port, Protocol},
     packet::{Packet, Refused, WindowMut as _},

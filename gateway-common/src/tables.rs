@@ -4,6 +4,7 @@ use crate::{
     abi::{
         Addr, AllowKey, Backend, Counter, CtEntry, DestinationKey, EntryView, Event, FlowKey, Interface,
         LinkAddresses, Listener, ListenerKey, OwnedAddress, Pool, Seen, Settings, State, TenantId,
+        TenantSource,
     },
     drop_reason::DropReason,
 };
@@ -108,8 +109,8 @@ pub trait Tables {
     fn listener(&self, key: &ListenerKey) -> Option<Listener>;
     /// Does an allow-list contain the source? Longest prefix match.
     fn allows(&self, key: &AllowKey) -> bool;
-    /// The tenant that a source address belongs to. Longest prefix match.
-    fn tenant_of(&self, source: Addr) -> Option<TenantId>;
+    /// Whose a source address is. Longest prefix match.
+    fn source(&self, source: Addr) -> Option<TenantSource>;
     /// May the tenant call this destination on exactly this port (0: any port)? Longest prefix match.
     fn reaches(&self, key: &DestinationKey) -> bool;
     /// A pool.
@@ -138,6 +139,12 @@ pub trait Tables {
     fn count_translated(&self, tenant: TenantId, to_external: bool, bytes: u64);
     /// Counts a flow that a tenant opened or got.
     fn count_opened(&self, tenant: TenantId);
+    /// The tenant that a source address belongs to.
+    #[inline(always)]
+    fn tenant_of(&self, source: Addr) -> Option<TenantId> {
+        self.source(source).map(TenantSource::tenant)
+    }
+
     /// Tells the daemon something rare. May be lost.
     fn report(&self, event: &Event);
 }

@@ -15,8 +15,6 @@ fn main() -> ExitCode {
 fn run(options: &RunOptions) -> anyhow::Result<Exit> {
     options.start_log()?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
-    runtime
-        .context("cannot start the event loop")?
-        .block_on(app::run(&options.for_app()?))?;
+    runtime.context("cannot start the event loop")?.block_on(app::run(&options.for_app()?))?;
     Ok(Exit::Done)
 }

@@ -2,7 +2,10 @@
 
 use aya_ebpf::{
     bindings::{BPF_F_MARK_MANGLED_0, BPF_F_PSEUDO_HDR},
-    helpers::generated::{bpf_l4_csum_replace, bpf_skb_pull_data, bpf_skb_vlan_pop, bpf_xdp_adjust_head},
+    helpers::generated::{
+        bpf_l4_csum_replace, bpf_skb_change_tail, bpf_skb_pull_data, bpf_skb_vlan_pop, bpf_xdp_adjust_head,
+        bpf_xdp_adjust_tail,
+    },
     programs::{TcContext, XdpContext},
 };
 use core::{arch::asm, marker::PhantomData};
@@ -162,6 +165,21 @@ impl Packet for XdpPacket<'_> {
         }
         Ok(link_len(wanted))
     }
+
+    /// There is always room in front (`XDP_PACKET_HEADROOM`), while veth leaves none behind a short frame.
+    #[inline(always)]
+    fn resize(&mut self, len: usize) -> Result<(), Refused> {
+        let growth = len as i32 - self.len() as i32;
+        // SAFETY: as in `retag`.
+        let result = unsafe {
+            if growth > 0 {
+                bpf_xdp_adjust_head(self.0.ctx, -growth)
+            } else {
+                bpf_xdp_adjust_tail(self.0.ctx, growth)
+            }
+        };
+        if result == 0 { Ok(()) } else { Err(Refused) }
+    }
 }
 
 /// A packet in TC. It may be a GSO packet of up to 64 KiB, and its checksum may be left to the network card.
@@ -237,6 +255,13 @@ impl Packet for TcPacket<'_> {
             }
         };
         if popped == 0 { Ok(HEADER_LEN) } else { Err(Refused) }
+    }
+
+    /// Makes the whole packet contiguous, too, and no GSO packet any more.
+    #[inline(always)]
+    fn resize(&mut self, len: usize) -> Result<(), Refused> {
+        // SAFETY: the context is the one that the kernel handed to this run of the program.
+        if unsafe { bpf_skb_change_tail(self.0.skb.skb, len as u32, 0) } == 0 { Ok(()) } else { Err(Refused) }
     }
 
     /// By the kernel's helper, which knows whether the checksum is complete, absent, or left to the network card. An

@@ -15,7 +15,7 @@ use gateway_common::{
     abi::{
         ALLOW_KEY_BITS, Addr, AllowKey, Backend, Counter, CtEntry, DESTINATION_KEY_BITS, DestinationKey,
         EntryView, Event, FlowKey, Interface, Listener, ListenerKey, OwnedAddress, Pool, Seen, Settings,
-        State, TenantId, TenantLabel, TenantStats,
+        State, TenantId, TenantLabel, TenantSource, TenantStats,
     },
     drop_reason::DropReason,
     limits,
@@ -190,8 +190,8 @@ impl<H: Hook> Tables for KernelTables<H> {
     }
 
     #[inline(always)]
-    fn tenant_of(&self, source: Addr) -> Option<TenantId> {
-        TENANT_SOURCES.get(Key::new(ADDRESS_BITS, source)).map(|tenant| TenantId(*tenant as u16))
+    fn source(&self, source: Addr) -> Option<TenantSource> {
+        TENANT_SOURCES.get(Key::new(ADDRESS_BITS, source)).map(|raw| TenantSource::from_raw(*raw))
     }
 
     #[inline(always)]

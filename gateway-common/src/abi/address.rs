@@ -36,6 +36,12 @@ impl Addr {
     pub const fn is_multicast_or_broadcast(self) -> bool {
         self.0 == u32::MAX || self.octets()[0] & 0xf0 == 224
     }
+
+    /// Can it be one host's? Not 0.0.0.0/8, 127.0.0.0/8, nor anything from 224.0.0.0 on.
+    #[inline(always)]
+    pub const fn is_single_host(self) -> bool {
+        !matches!(self.octets()[0], 0 | 127 | 224..)
+    }
 }
 
 impl From<core::net::Ipv4Addr> for Addr {
@@ -129,6 +135,12 @@ impl Mac {
     #[inline(always)]
     pub const fn half_words(self) -> [u16; 3] {
         self.0
+    }
+
+    /// Is it a group's, or everybody's? The lowest bit of the first octet says so.
+    #[inline(always)]
+    pub const fn is_group(self) -> bool {
+        self.0[0].to_ne_bytes()[0] & 1 != 0
     }
 
     /// The six octets in written order.

@@ -103,8 +103,18 @@ impl EntryFlags {
     pub const ORIGINAL: Self = Self(1);
     /// NPCI opened the flow; without it the tenant did.
     pub const INGRESS: Self = Self(2);
+    /// The daemon ends the flow: none of its packets is translated, TCP gets a reset for an answer. Set on both entries.
+    pub const RESET: Self = Self(4);
+
+    /// Both.
+    #[inline(always)]
+    #[must_use]
+    pub const fn with(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
 
     /// Does it contain the flag?
+    #[inline(always)]
     pub const fn contains(self, flag: Self) -> bool {
         self.0 & flag.0 == flag.0
     }
@@ -176,6 +186,15 @@ impl CtEntry {
     #[inline(always)]
     pub const fn set_state(&mut self, state: State) {
         self.state = state as u8;
+    }
+
+    /// The same flow, ended by the daemon at this moment: it expires soon unless both ends were told before.
+    #[must_use]
+    pub const fn ended(mut self, now_ns: u64) -> Self {
+        self.flags = self.flags.with(EntryFlags::RESET);
+        self.state = State::Reset as u8;
+        self.last_seen_ns = now_ns;
+        self
     }
 
     /// The transport protocol.

@@ -31,6 +31,15 @@ pub struct ListenerFlags(pub u16);
 impl ListenerFlags {
     /// The backend sees the client's own address instead of the tenant NAT IP.
     pub const PRESERVE_SOURCE: Self = Self(1);
+    /// It takes no new flows; known ones go on. For listeners on the ingress VIP alone: a tenant's own calls stop by
+    /// [`super::TenantSource`].
+    pub const DRAINING: Self = Self(2);
+
+    /// Both.
+    #[must_use]
+    pub const fn with(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
 
     /// Does it contain the flag?
     pub const fn contains(self, flag: Self) -> bool {

@@ -21,8 +21,10 @@ pub use event::{Event, EventKind};
 pub use flow::{Family, FlowKey, Protocol, Side};
 pub use interface::Interface;
 pub use listener::{Listener, ListenerFlags, ListenerKey};
-pub use policy::{ALLOW_KEY_BITS, AllowKey, DESTINATION_KEY_BITS, DestinationKey, TenantId, TenantLabel};
-pub use pool::{Backend, Pool};
+pub use policy::{
+    ALLOW_KEY_BITS, AllowKey, DESTINATION_KEY_BITS, DestinationKey, TenantId, TenantLabel, TenantSource,
+};
+pub use pool::{Backend, Pool, PoolFlags};
 pub use settings::{Settings, Timeouts};
 pub use stats::{Counter, TenantStats};
 
@@ -53,8 +55,9 @@ abi! {
     AllowKey: 8,
     DestinationKey: 12,
     TenantId: 2,
+    TenantSource: 4,
     TenantLabel: 64,
-    Pool: 8,
+    Pool: 12,
     Backend: 8,
     Settings: 144,
     TenantStats: 48,

@@ -20,6 +20,51 @@ impl fmt::Debug for TenantId {
     }
 }
 
+/// Value of the source table: whose address it is (low 16 bits), and whether that tenant is draining (bit 16).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Pod, Zeroable)]
+#[repr(transparent)]
+pub struct TenantSource(u32);
+
+impl TenantSource {
+    /// Bit of a tenant that opens no new flows.
+    pub const DRAINING: u32 = 1 << 16;
+
+    /// An address of a tenant that may open flows.
+    pub const fn new(tenant: TenantId) -> Self {
+        Self(tenant.0 as u32)
+    }
+
+    /// The same of a tenant that is draining, or not.
+    #[must_use]
+    pub const fn with_draining(self, draining: bool) -> Self {
+        Self(if draining { self.0 | Self::DRAINING } else { self.0 & !Self::DRAINING })
+    }
+
+    /// The tenant.
+    #[inline(always)]
+    #[expect(clippy::cast_possible_truncation, reason = "the tenant is the low half")]
+    pub const fn tenant(self) -> TenantId {
+        TenantId(self.0 as u16)
+    }
+
+    /// Does the tenant open no new flows?
+    #[inline(always)]
+    pub const fn is_draining(self) -> bool {
+        self.0 & Self::DRAINING != 0
+    }
+
+    /// As the map holds it.
+    pub const fn to_raw(self) -> u32 {
+        self.0
+    }
+
+    /// From what the map holds.
+    #[inline(always)]
+    pub const fn from_raw(raw: u32) -> Self {
+        Self(raw)
+    }
+}
+
 /// A tenant's name, padded with zeros. The daemon keeps the numbers of tenants with it, so that a tenant's flows and
 /// counters stay its own whatever happens to the others; the data path never reads it.
 #[derive(Clone, Copy, PartialEq, Eq, Pod, Zeroable)]

@@ -64,6 +64,8 @@ pub enum Counter {
     RacesAdopted = 6,
     /// Ports tried beyond the first, over all new flows.
     PortRetries = 7,
+    /// Refused packets that were turned round into a TCP reset or an ICMP error. Each is counted as dropped, too.
+    RefusalsSent = 8,
 }
 
 impl Counter {
@@ -77,10 +79,11 @@ impl Counter {
         Self::FlowsEstablished,
         Self::RacesAdopted,
         Self::PortRetries,
+        Self::RefusalsSent,
     ];
 
     /// Size of the kernel's counter array.
-    pub const COUNT: u32 = 8;
+    pub const COUNT: u32 = 9;
 
     /// The name used in metrics and output.
     pub const fn name(self) -> &'static str {
@@ -93,6 +96,7 @@ impl Counter {
             Self::FlowsEstablished => "flows_established",
             Self::RacesAdopted => "races_adopted",
             Self::PortRetries => "port_retries",
+            Self::RefusalsSent => "refusals_sent",
         }
     }
 }

@@ -5,7 +5,7 @@ use super::{
     open::{self, Source},
 };
 use crate::{
-    abi::{Addr, AddressKind, DestinationKey, ListenerKey, Port, Protocol, TenantId},
+    abi::{Addr, AddressKind, DestinationKey, ListenerKey, Port, Protocol, TenantId, TenantSource},
     drop_reason::DropReason,
     tables::Tables,
     wire::transport::Transport,
@@ -20,7 +20,8 @@ pub fn decide<T: Tables>(tables: &T, transport: &Transport, flow: &mut Flow) -> 
 #[inline(always)]
 fn try_decide<T: Tables>(tables: &T, transport: &Transport, flow: &mut Flow) -> Result<Decision, DropReason> {
     let key = &transport.key;
-    flow.tenant = tables.tenant_of(key.src).unwrap_or(TenantId::NONE);
+    let source = tables.source(key.src).unwrap_or_default();
+    flow.tenant = source.tenant();
     if is_ours(tables, key.src) {
         return Err(DropReason::SourceNotTenant);
     }
@@ -29,13 +30,14 @@ fn try_decide<T: Tables>(tables: &T, transport: &Transport, flow: &mut Flow) -> 
         if !is_tenant || key.dst.is_multicast_or_broadcast() {
             return Ok(Decision::Pass);
         }
-        return to_destination(tables, transport, flow, (key.dst, key.dst_port));
+        let target = (key.dst, key.dst_port);
+        return to_destination(tables, transport, flow, source, target);
     };
     match address.kind() {
         Some(AddressKind::Host) | None => Ok(Decision::Pass),
         Some(AddressKind::IngressVip | AddressKind::EgressVip) => Err(DropReason::WrongSide),
         Some(AddressKind::TenantNatIp) if is_tenant && flow.tenant == address.tenant => {
-            to_nat_ip(tables, transport, flow)
+            to_nat_ip(tables, transport, flow, source)
         }
         Some(AddressKind::TenantNatIp) => Err(DropReason::SourceNotTenant),
     }
@@ -52,7 +54,12 @@ fn is_ours<T: Tables>(tables: &T, source: Addr) -> bool {
 
 /// Addressed egress: the tenant calls its own NAT IP and port, which stand for an endpoint of NPCI's.
 #[inline(always)]
-fn to_nat_ip<T: Tables>(tables: &T, transport: &Transport, flow: &mut Flow) -> Result<Decision, DropReason> {
+fn to_nat_ip<T: Tables>(
+    tables: &T,
+    transport: &Transport,
+    flow: &mut Flow,
+    source: TenantSource,
+) -> Result<Decision, DropReason> {
     if transport.segment.is_echo_request() {
         return Ok(Decision::Answer);
     }
@@ -63,9 +70,12 @@ fn to_nat_ip<T: Tables>(tables: &T, transport: &Transport, flow: &mut Flow) -> R
     let protocol = key.protocol().ok_or(DropReason::ProtocolNotSupported)?;
     let mapping =
         tables.listener(&ListenerKey::new(key.dst, protocol, key.dst_port)).ok_or(DropReason::NoListener)?;
+    if !transport.segment.opens() {
+        return Err(DropReason::NoFlow);
+    }
     let seed = open::settings(tables)?.hash_seed;
     let endpoint = open::choose_backend(tables, flow.tenant, seed, mapping.pool, key)?;
-    to_destination(tables, transport, flow, (endpoint.address, endpoint.port))
+    to_destination(tables, transport, flow, source, (endpoint.address, endpoint.port))
 }
 
 /// Allows a flow to NPCI from the egress VIP, if the tenant's peer groups contain the target.
@@ -74,6 +84,7 @@ fn to_destination<T: Tables>(
     tables: &T,
     transport: &Transport,
     flow: &mut Flow,
+    source: TenantSource,
     target: (Addr, Port),
 ) -> Result<Decision, DropReason> {
     let protocol = transport.key.protocol().ok_or(DropReason::ProtocolNotSupported)?;
@@ -82,6 +93,9 @@ fn to_destination<T: Tables>(
     }
     if !transport.segment.opens() {
         return Err(DropReason::NoFlow);
+    }
+    if source.is_draining() {
+        return Err(DropReason::RefusedDraining);
     }
     let egress_vip = open::settings(tables)?.egress_vip;
     flow.goes_to(target, &transport.key, protocol, Source::Nat(egress_vip));

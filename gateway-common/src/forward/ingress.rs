@@ -58,6 +58,9 @@ fn to_listener<T: Tables>(
     if !transport.segment.opens() {
         return Err(DropReason::NoFlow);
     }
+    if listener.flags.contains(ListenerFlags::DRAINING) {
+        return Err(DropReason::RefusedDraining);
+    }
     let seed = open::settings(tables)?.hash_seed;
     let backend = open::choose_backend(tables, flow.tenant, seed, listener.pool, key)?;
     let source = if listener.flags.contains(ListenerFlags::PRESERVE_SOURCE) {

@@ -10,6 +10,7 @@ mod hop;
 mod ingress;
 mod known;
 mod open;
+mod refuse;
 
 pub use expire::{Expiry, expire};
 
@@ -152,23 +153,31 @@ fn ipv4<P: Packet, T: Tables>(
     match &hit {
         Some(hit) if !hit.reopens(transport.segment) => {
             (flow.tenant, flow.pair) = (hit.entry.tenant, hit.entry.pair);
+            if hit.is_ended() {
+                let flow = (&transport.key, hit);
+                return refuse::refuse_ended(packet, tables, &frame.ip, transport.segment, flow);
+            }
         }
         _ => match decide_first(tables, frame.side, &transport, flow) {
             Decision::Pass => return pass_ipv4(packet, tables, &frame),
             Decision::Answer => return answer_echo(packet, tables, &frame.ip).map(|()| Verdict::Reply),
-            Decision::Drop(reason) => return Err(reason),
+            Decision::Drop(reason) => {
+                let why = (reason, flow.tenant);
+                return refuse::refuse(packet, tables, &frame.ip, transport.segment, why);
+            }
             Decision::Open => {}
         },
     }
     // The route does not depend on the port of a new flow, which is chosen last: a refused packet leaves no entry.
     let hop = hop::find(packet, tables, &frame, &flow.pair)?;
     match &hit {
-        Some(hit) if flow.is_served_by(&hit.entry.pair) => {
+        Some(hit) if !hit.is_ended() && flow.is_served_by(&hit.entry.pair) => {
             flow.pair = hit.entry.pair;
             known::advance(tables, hit, &transport, now_ns)?;
         }
         _ => {
-            // The tuple is used again, and policy now sends it elsewhere than the connection that ended.
+            // The tuple is used again, and policy now sends it elsewhere than the connection that ended; or the daemon
+            // ended that, and resets what is left of it.
             if let Some(hit) = &hit {
                 known::forget(tables, hit.table, &transport.key, &hit.entry.pair);
             }

@@ -2,7 +2,9 @@
 
 use super::{Flow, known};
 use crate::{
-    abi::{Addr, Backend, Counter, CtEntry, EntryFlags, FlowKey, Port, Protocol, Settings, TenantId},
+    abi::{
+        Addr, Backend, Counter, CtEntry, EntryFlags, FlowKey, PoolFlags, Port, Protocol, Settings, TenantId,
+    },
     drop_reason::DropReason,
     hash::{flow_hash, reduce},
     limits::PORT_TRIES_MAX,
@@ -59,7 +61,11 @@ pub fn choose_backend<T: Tables>(
 ) -> Result<Backend, DropReason> {
     let pool = tables.pool(pool).ok_or(DropReason::NotConfigured)?;
     if pool.maglev_len == 0 {
-        return Err(DropReason::NoBackend);
+        return Err(if pool.flags.contains(PoolFlags::REFUSE) {
+            DropReason::RefusedNoBackend
+        } else {
+            DropReason::NoBackend
+        });
     }
     let slot = pool.maglev_offset + maglev::slot(flow_hash(seed, key), pool.maglev_len);
     let backend = tables.maglev(slot).ok_or(DropReason::NotConfigured)?;

@@ -3,12 +3,14 @@
 //! | module | promises |
 //! |---|---|
 //! | [`refusals`] | every drop reason can be met, is counted once for its tenant, and leaves packet and tables alone |
+//! | [`answers`] | what is refused aloud gets an exact reset or ICMP error, and only who may be answered |
 //! | [`untouched`] | whatever fails, a packet that is passed or dropped has not been changed |
 //! | [`isolation`] | no tenant meets another; NPCI sees two addresses; a round trip restores everything |
 //! | [`races`] | invariants of the flow tables under every interleaving of two CPUs, on [`machine`] |
 //! | [`expiry`] | what is idle goes, both entries or none |
 //! | [`world`], [`frame`] | a gateway with three tenants; the frames that its neighbours send |
 
+mod answers;
 mod expiry;
 mod frame;
 mod isolation;

@@ -69,6 +69,44 @@ impl Difference {
     }
 }
 
+/// The one's-complement sum of words as they stand in memory, not yet folded. 65,537 words fit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct Sum(u32);
+
+impl Sum {
+    /// Of no words.
+    pub const NONE: Self = Self(0);
+
+    /// And one more word.
+    #[inline(always)]
+    #[must_use]
+    pub const fn word(self, word: u16) -> Self {
+        Self(self.0 + word as u32)
+    }
+
+    /// And four more bytes.
+    #[inline(always)]
+    #[expect(clippy::cast_possible_truncation, reason = "the halves of a 32-bit word")]
+    #[must_use]
+    pub const fn long(self, long: u32) -> Self {
+        self.word(long as u16).word((long >> 16) as u16)
+    }
+
+    /// In 16 bits; its complement is the checksum.
+    #[inline(always)]
+    pub const fn fold(self) -> u16 {
+        fold(self.0)
+    }
+}
+
+/// Words that are added to what was zero before.
+impl From<Sum> for Difference {
+    #[inline(always)]
+    fn from(sum: Sum) -> Self {
+        Self(sum.0)
+    }
+}
+
 /// The checksum field of `bytes`, computed from scratch; for tests and for packets that are built whole.
 pub fn compute(bytes: &[u8], initial: u32) -> u16 {
     let mut sum = u64::from(initial);

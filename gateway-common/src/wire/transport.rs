@@ -8,11 +8,25 @@ use crate::{
     wire::ipv4::Ipv4,
 };
 
-const TCP_HEADER_LEN: usize = 20;
+/// Length of a TCP header without options.
+pub const TCP_HEADER_LEN: usize = 20;
 const UDP_HEADER_LEN: usize = 8;
-const ICMP_HEADER_LEN: usize = 8;
+/// Length of an ICMP header.
+pub const ICMP_HEADER_LEN: usize = 8;
+/// FIN of the TCP flags byte.
+pub const TCP_FIN: u8 = 0x01;
+/// SYN of the TCP flags byte.
+pub const TCP_SYN: u8 = 0x02;
+/// RST of the TCP flags byte.
+pub const TCP_RST: u8 = 0x04;
+/// ACK of the TCP flags byte.
+pub const TCP_ACK: u8 = 0x10;
 /// ICMP type of an echo reply.
 pub const ICMP_ECHO_REPLY: u8 = 0;
+/// ICMP type "destination unreachable".
+pub const ICMP_DESTINATION_UNREACHABLE: u8 = 3;
+/// Its code "port unreachable".
+pub const ICMP_PORT_UNREACHABLE: u8 = 3;
 /// ICMP type of an echo request.
 pub const ICMP_ECHO_REQUEST: u8 = 8;
 

@@ -69,8 +69,7 @@ pub async fn run(options: &Options) -> Result<()> {
     let (trigger, shutdown) = drain::channel();
     let prober = Network::new(None).context("cannot prepare TLS for health checks")?;
     let health = Health::start(Arc::new(prober), CONCURRENCY_DEFAULT, shutdown.clone());
-    let control =
-        Arc::new(Control::new(gateway.clone(), health, source, snapshot, read_settings(options)));
+    let control = Arc::new(Control::new(gateway.clone(), health, source, snapshot, read_settings(options)));
     release_spare_memory();
     let metrics = Metrics::default();
     control.spawn(&shutdown);

@@ -61,8 +61,7 @@ pub async fn open(settings: &Config, path: &Path) -> Result<(Source, Snapshot, C
     };
     let snapshot = store.load().await?;
     let config = settings.with_tenancy(&snapshot.tenancy, None);
-    let config = config
-        .map_err(|problems| TenantsError::Rejected { version: snapshot.version, problems })?;
+    let config = config.map_err(|problems| TenantsError::Rejected { version: snapshot.version, problems })?;
     Ok((Source::Store(store), snapshot, config))
 }
 

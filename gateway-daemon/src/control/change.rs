@@ -91,11 +91,7 @@ impl Control {
     }
 
     /// Brings the tables to a version that is stored.
-    pub(super) async fn put_in_force(
-        &self,
-        snapshot: Snapshot,
-        config: Config,
-    ) -> Result<u64, ChangeError> {
+    pub(super) async fn put_in_force(&self, snapshot: Snapshot, config: Config) -> Result<u64, ChangeError> {
         let version = snapshot.version;
         self.current.store(Arc::new(snapshot));
         let old = self.gateway.config();
@@ -154,8 +150,8 @@ fn groups<'a>(config: &'a Config, tenant: &Tenant) -> Vec<&'a PeerGroup> {
 pub(super) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
     match tokio::task::spawn_blocking(work).await {
         Ok(done) => done,
-        Err(error) => std::panic::resume_unwind(
-            error.try_into_panic().unwrap_or_else(|error| Box::new(anyhow!(error))),
-        ),
+        Err(error) => {
+            std::panic::resume_unwind(error.try_into_panic().unwrap_or_else(|error| Box::new(anyhow!(error))))
+        }
     }
 }

@@ -21,9 +21,7 @@ use futures_util::future::{BoxFuture, FutureExt as _};
 use tokio::sync::Mutex;
 
 use crate::{
-    api::controller::{
-        BackendHealth, ChangeError, ChangeOutcome, ChangeRequest, Controller, ReloadOutcome,
-    },
+    api::controller::{BackendHealth, ChangeError, ChangeOutcome, ChangeRequest, Controller, ReloadOutcome},
     config::{Config, ConfigError},
     gateway::Gateway,
     health::driver::Health,

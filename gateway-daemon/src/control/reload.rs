@@ -4,7 +4,11 @@ use std::sync::Arc;
 
 use tracing::info;
 
-use super::{Control, Source, change::{blocking, touched}, targets};
+use super::{
+    Control, Source,
+    change::{blocking, touched},
+    targets,
+};
 use crate::{
     api::controller::{ChangeError, FieldProblem, ReloadOutcome},
     config::reload::{self, ReloadPlan},

@@ -8,6 +8,7 @@
 //! | [`hook`] | which hook to attach an interface to, and why; pure |
 //! | [`programs`] | loads the programs, attaches and adopts links |
 //! | [`flows`] | reads the tables of tracked flows |
+//! | [`reset`] | ends flows and tells both ends |
 //! | [`expiry`] | finds idle flows; the kernel decides about each |
 //! | [`neighbours`] | keeps next hops resolved |
 //! | [`sysctl`] | where the kernel's network switches are |
@@ -16,6 +17,7 @@
 pub mod batch;
 pub mod changes;
 pub mod contents;
+pub mod element;
 pub mod expiry;
 pub mod flows;
 pub mod hook;
@@ -25,8 +27,9 @@ pub mod neighbours;
 pub mod pins;
 pub mod plan;
 pub mod programs;
-pub mod table;
+pub mod reset;
 pub mod sysctl;
+pub mod table;
 pub mod tables;
 
 mod unload;

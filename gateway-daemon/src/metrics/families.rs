@@ -164,6 +164,11 @@ pub(super) const PORT_RETRIES: Family<0> = counter(
     [],
     "Ports tried beyond the first for new flows; a rising rate announces ports_exhausted",
 );
+pub(super) const REFUSALS_SENT: Family<0> = counter(
+    "gateway_refusals_sent",
+    [],
+    "Dropped packets that were answered with a TCP reset or an ICMP error",
+);
 pub(super) const EXPIRED_FLOWS: Family<1> =
     counter("gateway_expired_flows", ["table"], "Flows deleted because they were idle too long");
 pub(super) const NEIGHBOUR_REFRESHES: Family<0> =

@@ -270,6 +270,15 @@ impl Packet {
         self
     }
 
+    /// TCP receive window.
+    #[must_use]
+    pub fn window(mut self, new: u16) -> Self {
+        if let Upper::Tcp { window, .. } = self.tcp_mut() {
+            *window = new;
+        }
+        self
+    }
+
     /// TCP options, padded with zeroes to a multiple of four; at most 40 bytes.
     #[must_use]
     pub fn tcp_options(mut self, new: &[u8]) -> Self {

@@ -10,6 +10,7 @@ pub mod continuity;
 pub mod expiry;
 pub mod lifecycle;
 pub mod requests;
+pub mod reset;
 pub mod system_state;
 pub mod traffic;
 pub mod unload;

@@ -1,6 +1,6 @@
 //! What the daemon writes into the tables: leases, empty pools, configurations that change under living flows.
 
-use gateway_common::abi::TenantId;
+use gateway_common::abi::{PoolFlags, TenantId};
 use gateway_common::drop_reason::DropReason;
 use gateway_daemon::datapath::contents::Contents;
 
@@ -13,7 +13,7 @@ use crate::talk::{SYN, Talk, ping, pong, tcp, udp};
 pub const CASES: &[Case] = &[
     Case::with("state: no lease", without_lease, nothing_opens),
     Case::new("state: the lease ends under a flow", lease_ends),
-    Case::with("state: pools without servers", without_servers, no_servers),
+    Case::with("state: silent pools without servers", without_servers, no_servers),
     Case::with("state: settings not written yet", |desired| desired.settings.node = 0, not_configured),
     Case::with("state: no interfaces", |desired| desired.interfaces.clear(), no_interfaces),
     Case::with("state: pools not written yet", |desired| desired.pools.clear(), no_pools),
@@ -27,7 +27,9 @@ fn without_lease(desired: &mut Contents) {
 }
 
 fn without_servers(desired: &mut Contents) {
-    desired.pools.iter_mut().for_each(|(_, pool)| pool.maglev_len = 0);
+    for (_, pool) in &mut desired.pools {
+        (pool.maglev_len, pool.flags) = (0, PoolFlags::default());
+    }
 }
 
 fn clear(desired: &mut Contents) {

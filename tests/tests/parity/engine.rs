@@ -63,6 +63,9 @@ pub trait Engine {
     /// Brings the tables to another configuration. Flows and counts go on.
     fn configure(&mut self, desired: &Contents);
 
+    /// Ends every TCP flow, as the daemon does; see [`gateway_daemon::datapath::reset`].
+    fn end_flows(&mut self);
+
     /// Runs one packet. `None` when it cannot be run here at all: the kernel refuses to run a program on a frame that
     /// ends within its Ethernet header, and TC on one that ends within an announced IP header.
     fn run(&mut self, wire: &Wire, frame: &[u8]) -> Option<Ran>;

@@ -15,6 +15,7 @@ use gateway_daemon::datapath::changes::Changes;
 use gateway_daemon::datapath::contents::Contents;
 use gateway_daemon::datapath::pins::Pins;
 use gateway_daemon::datapath::programs::{self, TableSizes};
+use gateway_daemon::datapath::reset;
 use gateway_daemon::datapath::tables::Tables;
 use gateway_tests::bpffs::BpfFs;
 use nix::errno::Errno;
@@ -122,6 +123,10 @@ impl Engine for KernelEngine {
     fn configure(&mut self, desired: &Contents) {
         let actual = self.tables.contents().expect("readable");
         self.tables.apply(&Changes::between(&actual, desired)).expect("the tables take the configuration");
+    }
+
+    fn end_flows(&mut self) {
+        reset::mark(&self.tables, |_| true).expect("the flows can be marked");
     }
 
     fn run(&mut self, wire: &Wire, frame: &[u8]) -> Option<Ran> {

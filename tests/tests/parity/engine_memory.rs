@@ -3,12 +3,12 @@
 use std::collections::{BTreeMap, HashMap};
 use std::mem::take;
 
-use gateway_common::abi::{ALLOW_KEY_BITS, Addr, Counter, DESTINATION_KEY_BITS, TenantId};
+use gateway_common::abi::{ALLOW_KEY_BITS, Addr, Counter, DESTINATION_KEY_BITS, TenantSource};
 use gateway_common::forward;
 use gateway_common::memory::{BytesPacket, MemoryFlows, MemoryTables};
 use gateway_common::tables::{FlowTable, Route};
 use gateway_common::verdict::Verdict;
-use gateway_daemon::datapath::contents::{Contents, Slots};
+use gateway_daemon::datapath::contents::{Contents, Prefix, Slots};
 use gateway_daemon::datapath::monotonic_ns;
 use gateway_daemon::datapath::programs::TableSizes;
 
@@ -69,6 +69,12 @@ impl Engine for MemoryEngine {
         fresh.half_open = take(&mut self.tables.half_open);
         self.earlier = self.counts();
         self.tables = fresh;
+    }
+
+    fn end_flows(&mut self) {
+        for flows in [&self.tables.established, &self.tables.half_open] {
+            flows.entries().iter().for_each(|entry| flows.replace(&entry.ended(monotonic_ns())));
+        }
     }
 
     fn run(&mut self, wire: &Wire, frame: &[u8]) -> Option<Ran> {
@@ -178,9 +184,10 @@ fn allow_lists(desired: &Contents) -> BTreeMap<u32, Vec<(Addr, u8)>> {
     lists
 }
 
-fn sources(desired: &Contents) -> Vec<(Addr, u8, TenantId)> {
-    let tenant = |number: u32| TenantId(u16::try_from(number).expect("tenants have 16-bit numbers"));
-    desired.sources.iter().map(|(prefix, number)| (prefix.key, byte(prefix.bits), tenant(*number))).collect()
+fn sources(desired: &Contents) -> Vec<(Addr, u8, TenantSource)> {
+    let owner =
+        |(prefix, raw): &(Prefix<Addr>, u32)| (prefix.key, byte(prefix.bits), TenantSource::from_raw(*raw));
+    desired.sources.iter().map(owner).collect()
 }
 
 fn byte(bits: u32) -> u8 {

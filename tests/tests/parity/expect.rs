@@ -205,6 +205,14 @@ pub fn echo_answered<'a>(wire: Wire, packet: &Packet) -> Expect<'a> {
     Expect::new(Outcome::Answer(frame)).counting("echo_answered", 1)
 }
 
+/// Dropped for this reason, and what goes back is this refusal.
+pub fn refused<'a>(reason: DropReason, tenant: u8, wire: Wire, answer: &Packet) -> Expect<'a> {
+    let frame = answer.clone().macs(wire.near, wire.far).build();
+    let mut expect = Expect::new(Outcome::Answer(frame)).of(tenant).counting("refusals_sent", 1);
+    expect.extra.add_drop(reason.name(), 1);
+    expect.counting_of_tenant("dropped_packets")
+}
+
 /// Goes back as this ARP reply.
 pub fn arp_answered<'a>(frame: Vec<u8>) -> Expect<'a> {
     Expect::new(Outcome::Answer(frame)).counting("arp_answered", 1)

@@ -1,6 +1,7 @@
 //! Parity: the same packets through the packet engine on byte slices, the loaded XDP programs and the loaded TC
 //! programs. Verdict, bytes, counters and flow tables must be the same, and what the case says by hand.
 
+mod cases_answers;
 mod cases_arp;
 mod cases_checksum;
 mod cases_egress;
@@ -40,11 +41,12 @@ const RANDOM_PACKETS: usize = 10_000;
 const WIDE: TableSizes = TableSizes { established: 2048, half_open: 2048 };
 
 /// Every case in tables that are large enough.
-const CASES: [&[Case]; 10] = [
+const CASES: [&[Case]; 11] = [
     cases_ingress::CASES,
     cases_egress::CASES,
     cases_ports::CASES,
     cases_refused::CASES,
+    cases_answers::CASES,
     cases_routes::CASES,
     cases_malformed::CASES,
     cases_icmp::CASES,

@@ -120,6 +120,14 @@ impl Rig {
         self.engines.iter_mut().for_each(|watched| watched.engine.configure(&desired));
     }
 
+    /// Ends every flow in mid-scenario, as the daemon does.
+    pub fn end_flows(&mut self) {
+        self.engines.iter_mut().for_each(|watched| {
+            watched.engine.end_flows();
+            watched.flows = watched.engine.flows();
+        });
+    }
+
     /// Runs a packet that comes in by a wire and checks everything. Returns the frame that left.
     #[track_caller]
     pub fn step(&mut self, label: &str, wire: Wire, packet: &Packet, expect: &Expect<'_>) -> Vec<u8> {

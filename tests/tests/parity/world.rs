@@ -146,10 +146,10 @@ fn external_hosts() -> impl Iterator<Item = Ipv4Addr> {
     (2..=254).map(move |host| Ipv4Addr::new(a, b, c, host))
 }
 
-/// All hosts of a tenant's subnet but the gateway itself.
+/// All hosts of a tenant's subnet but the gateway itself; to the kernel the lowest address is one as well.
 fn inside_hosts(tenant: u8) -> impl Iterator<Item = Ipv4Addr> {
     let [a, b, c, first] = backend(tenant).octets();
-    (first..first + 13).map(move |host| Ipv4Addr::new(a, b, c, host))
+    std::iter::once(first - 2).chain(first..first + 13).map(move |host| Ipv4Addr::new(a, b, c, host))
 }
 
 fn unresolved(wire: &Wire, next_hop: Ipv4Addr) -> Route {

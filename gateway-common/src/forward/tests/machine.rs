@@ -9,6 +9,7 @@ use crate::{
     abi::{
         Addr, AllowKey, Backend, Counter, CtEntry, DestinationKey, EntryFlags, EntryView, Event, FlowKey,
         Interface, Listener, ListenerKey, OwnedAddress, Pool, Seen, Settings, Side, State, TenantId,
+        TenantSource,
     },
     drop_reason::DropReason,
     forward::{Expiry, expire, process},
@@ -332,8 +333,8 @@ impl Tables for Cpu {
         self.config.allows(key)
     }
 
-    fn tenant_of(&self, source: Addr) -> Option<TenantId> {
-        self.config.tenant_of(source)
+    fn source(&self, source: Addr) -> Option<TenantSource> {
+        self.config.source(source)
     }
 
     fn reaches(&self, key: &DestinationKey) -> bool {

@@ -1,4 +1,5 @@
 use super::{
+    answers::{draining_listeners, end_flows, without_backends},
     frame::{ACK, Frame, SYN, SYN_ACK, UDP, addr, end},
     world::{EXTERNAL_IF, INTERNAL_IF, NOW, Plan, Tenant, npci, send},
 };
@@ -105,6 +106,21 @@ fn flow_table_full() -> Case {
     case
 }
 
+/// With IP options a refused packet gets no answer.
+fn with_options(flags: u8, change: impl FnOnce(&mut MemoryTables)) -> Case {
+    let frame = Frame { option_words: 1, ..Frame::tcp(flags, CLIENT, VIP) };
+    Case::of(&frame, Side::External, 1).tables(change)
+}
+
+/// A packet of a flow that the daemon has ended.
+fn ended() -> Case {
+    let case = with_options(ACK, |_| ());
+    let mut syn = Frame::tcp(SYN, CLIENT, VIP).packet(EXTERNAL_IF);
+    assert!(matches!(send(&case.tables, &mut syn, Side::External, NOW), Verdict::Redirect { .. }));
+    end_flows(&case.tables);
+    case
+}
+
 fn malformed() -> Vec<(DropReason, Case)> {
     let icmp = |kind: u8| {
         let frame = Frame::new(super::frame::Kind::Icmp(kind), end("203.0.113.7:1"), end("192.0.2.10:0"));
@@ -141,6 +157,9 @@ fn refused_by_policy() -> Vec<(DropReason, Case)> {
         (DropReason::NoListener, Case::egress(TENANT, "198.51.100.1:1", 1)),
         (DropReason::SourceNotAllowed, external(SYN, "192.0.2.99:1", VIP, 1)),
         (DropReason::NoBackend, Case::ingress(SYN).tables(|t| t.pools.get_mut(&1).unwrap().maglev_len = 0)),
+        (DropReason::RefusedNoBackend, with_options(SYN, without_backends)),
+        (DropReason::RefusedDraining, with_options(SYN, draining_listeners)),
+        (DropReason::FlowReset, ended()),
         (DropReason::SourceNotTenant, Case::egress(TENANT, "198.51.100.2:9002", 1)),
         (DropReason::SourceNotTenant, Case::egress("192.0.2.77:1", "198.51.100.2:9002", 0)),
         (DropReason::DestinationNotAllowed, Case::egress(TENANT, "203.0.113.1:80", 1)),

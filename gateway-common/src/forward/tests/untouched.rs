@@ -1,4 +1,5 @@
 use super::{
+    answers,
     frame::{ACK, FIN, Frame, Kind, RST, Received, SYN, SYN_ACK, end},
     world::{EXTERNAL_IF, INTERNAL_IF, NOW, Plan, link_addresses, npci, send},
 };
@@ -23,6 +24,9 @@ enum Fault {
     Backends,
     Interfaces,
     Listeners,
+    NoBackends,
+    Draining,
+    Ended,
     HalfOpen(usize),
     Established(usize),
     Route(Route),
@@ -47,6 +51,9 @@ fn faults() -> impl Strategy<Value = Fault> {
         Just(Fault::Backends),
         Just(Fault::Interfaces),
         Just(Fault::Listeners),
+        Just(Fault::NoBackends),
+        Just(Fault::Draining),
+        Just(Fault::Ended),
         (0_usize..6).prop_map(Fault::HalfOpen),
         (0_usize..6).prop_map(Fault::Established),
         route.prop_map(Fault::Route),
@@ -66,6 +73,12 @@ impl Fault {
             Self::Backends => tables.backends.clear(),
             Self::Interfaces => tables.interfaces.clear(),
             Self::Listeners => tables.listeners.clear(),
+            Self::NoBackends => answers::without_backends(tables),
+            Self::Draining => {
+                answers::draining_listeners(tables);
+                answers::draining_sources(tables);
+            }
+            Self::Ended => answers::end_flows(tables),
             Self::HalfOpen(capacity) => tables.half_open.capacity = capacity,
             Self::Established(capacity) => tables.established.capacity = capacity,
             Self::Route(route) => tables.routes.values_mut().for_each(|known| *known = route),

@@ -4,8 +4,8 @@ use super::frame::{End, Received, addr};
 use crate::{
     abi::{
         Addr, AddressKind, Backend, Counter, DestinationKey, Interface, LinkAddresses, Listener,
-        ListenerFlags, ListenerKey, Mac, OwnedAddress, Pool, Port, Protocol, Settings, Side, TenantId,
-        Timeouts,
+        ListenerFlags, ListenerKey, Mac, OwnedAddress, Pool, PoolFlags, Port, Protocol, Settings, Side,
+        TenantId, TenantSource, Timeouts,
     },
     forward::process,
     maglev::{self, Candidate},
@@ -153,7 +153,7 @@ impl Plan {
 fn add_tenant(tables: &mut MemoryTables, tenant: &Tenant) {
     let (id, number) = (tenant.id(), u32::from(tenant.number));
     tables.addresses.insert(tenant.nat(), OwnedAddress::nat_ip(id));
-    tables.sources.push((tenant.host(0), 24, id));
+    tables.sources.push((tenant.host(0), 24, TenantSource::new(id)));
     for host in 0..32 {
         route(tables, tenant.host(host), INTERNAL_IF);
     }
@@ -186,7 +186,11 @@ fn add_pool(tables: &mut MemoryTables, pool: u32, tenant: TenantId, members: Vec
     }
     let table = maglev::build(&candidates, maglev::table_size(candidates.len()));
     let number = |len: usize| u32::try_from(len).unwrap();
-    let place = Pool { maglev_offset: number(tables.maglev.len()), maglev_len: number(table.len()) };
+    let place = Pool {
+        maglev_offset: number(tables.maglev.len()),
+        maglev_len: number(table.len()),
+        flags: PoolFlags::default(),
+    };
     tables.pools.insert(pool, place);
     tables.maglev.extend(table);
 }
@@ -205,14 +209,16 @@ pub fn send(tables: &MemoryTables, packet: &mut BytesPacket, side: Side, now_ns:
     let before = packet.clone();
     let [passed, answered, translated] = outcomes(tables);
     let dropped: u64 = tables.drops.borrow().values().sum();
+    let refusals = tables.counter(Counter::RefusalsSent);
     let verdict = process(packet, tables, side, now_ns);
     let drops: u64 = tables.drops.borrow().values().sum();
+    let refused_aloud = tables.counter(Counter::RefusalsSent) - refusals;
     let [now_passed, now_answered, now_translated] = outcomes(tables);
     let counted =
         [now_passed - passed, now_answered - answered, now_translated - translated, drops - dropped];
     let expected = match verdict {
         Verdict::Pass => [1, 0, 0, 0],
-        Verdict::Reply => [0, 1, 0, 0],
+        Verdict::Reply => [0, 1, 0, refused_aloud],
         Verdict::Redirect { .. } | Verdict::RedirectNeighbour { .. } => [0, 0, 1, 0],
         Verdict::Drop(_) => [0, 0, 0, 1],
     };
@@ -224,7 +230,8 @@ pub fn send(tables: &MemoryTables, packet: &mut BytesPacket, side: Side, now_ns:
 }
 
 fn outcomes(tables: &MemoryTables) -> [u64; 3] {
-    let answered = tables.counter(Counter::ArpAnswered) + tables.counter(Counter::EchoAnswered);
+    let answers = [Counter::ArpAnswered, Counter::EchoAnswered, Counter::RefusalsSent];
+    let answered = answers.into_iter().map(|counter| tables.counter(counter)).sum();
     [tables.counter(Counter::Passed), answered, tables.counter(Counter::Translated)]
 }
 

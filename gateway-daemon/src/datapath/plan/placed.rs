@@ -13,7 +13,7 @@ use std::{
 use gateway_common::{
     abi::{
         ALLOW_KEY_BITS, Addr, AllowKey, Backend, DESTINATION_KEY_BITS, DestinationKey, Listener,
-        ListenerFlags, ListenerKey, OwnedAddress, Pool, Port, Protocol, TenantId,
+        ListenerFlags, ListenerKey, OwnedAddress, Pool, PoolFlags, Port, Protocol, TenantId, TenantSource,
     },
     maglev::{self, Candidate},
 };
@@ -300,7 +300,7 @@ impl Placer<'_> {
         let protocol = protocol_of(egress.protocol.into());
         let value = Listener {
             tenant: id,
-            flags: draining(tenant),
+            flags: ListenerFlags::default(),
             pool: new.pools[&egress_key(egress)].id,
             allow_list: 0,
             nat: self.config.gateway.egress_vip.get().into(),
@@ -379,26 +379,30 @@ fn backend((address, port): (Ipv4Addr, u16), tenant: TenantId) -> Backend {
     Backend { address: address.into(), port: Port::new(port), tenant }
 }
 
-fn pool_value(run: Run, _when_all_down: config::WhenAllDown) -> Pool {
-    Pool { maglev_offset: run.first, maglev_len: run.len }
+fn pool_value(run: Run, when_all_down: config::WhenAllDown) -> Pool {
+    let flags = match when_all_down {
+        config::WhenAllDown::Refuse => PoolFlags::REFUSE,
+        config::WhenAllDown::Drop => PoolFlags::default(),
+    };
+    Pool { maglev_offset: run.first, maglev_len: run.len, flags }
 }
 
 fn listener_flags(tenant: &config::Tenant, listener: &config::Listener) -> ListenerFlags {
-    let source = match listener.source {
+    let flags = match listener.source {
         config::SourceMode::Nat => ListenerFlags::default(),
         config::SourceMode::Preserve => ListenerFlags::PRESERVE_SOURCE,
     };
-    ListenerFlags(source.0 | draining(tenant).0)
+    if is_active(tenant) { flags } else { flags.with(ListenerFlags::DRAINING) }
 }
 
-fn draining(_tenant: &config::Tenant) -> ListenerFlags {
-    ListenerFlags::default()
+fn is_active(tenant: &config::Tenant) -> bool {
+    tenant.state == AdminState::Active
 }
 
 fn sources(id: TenantId, tenant: &config::Tenant) -> Vec<(Prefix<Addr>, u32)> {
+    let owner = TenantSource::new(id).with_draining(!is_active(tenant)).to_raw();
     let row = |prefix: &Ipv4Net| {
-        let key = Prefix { bits: u32::from(prefix.prefix_len()), key: prefix.network().into() };
-        (key, u32::from(id.0))
+        (Prefix { bits: u32::from(prefix.prefix_len()), key: prefix.network().into() }, owner)
     };
     tenant.sources.iter().map(row).collect()
 }

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use gateway_common::abi::{
     ALLOW_KEY_BITS, Addr, AddressKind, AllowKey, Listener, ListenerKey, OwnedAddress, Pool, TenantId,
+    TenantSource,
 };
 use ipnet::Ipv4Net;
 
@@ -26,7 +27,7 @@ impl Mirror {
         mirror.interfaces = actual.interfaces;
         mirror.sort_addresses(actual.addresses);
         for row in actual.sources {
-            mirror.tenant(tenant_of_source(row.1)).sources.push(row);
+            mirror.tenant(TenantSource::from_raw(row.1).tenant()).sources.push(row);
         }
         for row in actual.destinations {
             mirror.tenant(row.0.key.tenant()).destinations.push(row);
@@ -100,11 +101,6 @@ impl Mirror {
 struct Owners {
     pools: HashMap<u32, TenantId>,
     lists: HashMap<u32, TenantId>,
-}
-
-/// The tenant is in the low half of the value, flags in the high one.
-fn tenant_of_source(value: u32) -> TenantId {
-    TenantId((value & 0xffff) as u16)
 }
 
 /// The number of the list, and the prefix.

@@ -1,0 +1,98 @@
+//! Refusing aloud: a packet that may not go on is turned round, so that its sender need not wait for a timeout.
+//!
+//! The answer is never longer than a small request and goes to the one address that an allow-list or a tenant's sources
+//! have let through, so it amplifies nothing and needs no rate limit. It is sent out of the interface that the packet came
+//! in by, like the answers to ARP and echo requests.
+
+use crate::{
+    abi::{Counter, EntryFlags, FlowKey, Protocol, Seen, State, TenantId},
+    conntrack::Segment,
+    drop_reason::DropReason,
+    packet::{Packet, Refused},
+    rewrite,
+    tables::{FlowSlot, Tables},
+    verdict::Verdict,
+    wire::{
+        ethernet,
+        ipv4::{HEADER_LEN, Ipv4},
+    },
+};
+
+use super::known::Hit;
+
+impl<S> Hit<S> {
+    /// Has the daemon ended this flow?
+    #[inline(always)]
+    pub const fn is_ended(&self) -> bool {
+        self.entry.flags.contains(EntryFlags::RESET)
+    }
+}
+
+/// Drops a packet for `reason`, or turns it round if it is one of those that are answered. It counts as dropped either way.
+#[inline(always)]
+pub fn refuse<P: Packet, T: Tables>(
+    packet: &mut P,
+    tables: &T,
+    ip: &Ipv4,
+    segment: Segment,
+    (reason, tenant): (DropReason, TenantId),
+) -> Result<Verdict, DropReason> {
+    if !is_answered(reason, segment) || !turn_round(packet, ip) {
+        return Err(reason);
+    }
+    tables.count_drop(reason, tenant);
+    tables.count(Counter::RefusalsSent, 1);
+    Ok(Verdict::Reply)
+}
+
+/// A packet of a flow that the daemon has ended: its sender gets a reset, and the entry remembers that.
+///
+/// A sender that resets by itself needs no answer and counts as told; what has no ACK cannot be answered exactly.
+#[inline(always)]
+pub fn refuse_ended<P: Packet, T: Tables>(
+    packet: &mut P,
+    tables: &T,
+    ip: &Ipv4,
+    segment: Segment,
+    (key, hit): (&FlowKey, &Hit<T::Slot>),
+) -> Result<Verdict, DropReason> {
+    let answer = refuse(packet, tables, ip, segment, (DropReason::FlowReset, hit.entry.tenant));
+    if answer.is_ok() || segment.seen().contains(Seen::RST) {
+        hit.slot.set_progress(key, hit.entry.seen.with(Seen::RST), State::Reset);
+    }
+    answer
+}
+
+/// Does a packet that is dropped for this reason get an answer?
+#[inline(always)]
+const fn is_answered(reason: DropReason, segment: Segment) -> bool {
+    match reason {
+        DropReason::RefusedNoBackend | DropReason::RefusedDraining => true,
+        DropReason::FlowReset => segment.seen().contains(Seen::ACK) && !segment.seen().contains(Seen::RST),
+        _ => false,
+    }
+}
+
+/// Turns the packet into its refusal; false when it gets none and has to be dropped.
+#[inline(never)]
+fn turn_round<P: Packet>(packet: &mut P, ip: &Ipv4) -> bool {
+    if !may_be_answered(packet, ip) {
+        return false;
+    }
+    let turned = match Protocol::from_number(ip.protocol) {
+        Some(Protocol::Tcp) => rewrite::tcp_reset(packet, ip),
+        Some(Protocol::Udp) => rewrite::port_unreachable(packet, ip),
+        Some(Protocol::Icmp) | None => Err(Refused),
+    };
+    turned.is_ok()
+}
+
+/// Is the sender a single host that sent this to us alone (RFC 1122 section 3.2.2), without IP options?
+#[inline(always)]
+fn may_be_answered<P: Packet>(packet: &P, ip: &Ipv4) -> bool {
+    let to_group = match ethernet::addresses(packet) {
+        Some((destination, _)) => destination.is_group(),
+        None => true,
+    };
+    !to_group && ip.header_len == HEADER_LEN && ip.src.is_single_host()
+}
