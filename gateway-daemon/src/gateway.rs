@@ -9,18 +9,20 @@
 
 mod apply;
 mod attach;
+mod endings;
 mod forwarding;
 mod heal;
 mod ports;
 mod readiness;
 mod report;
+mod signs;
 
 use std::{
     collections::HashSet,
     fs::File,
     net::Ipv4Addr,
     path::{Path, PathBuf},
-    sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
+    sync::{Arc, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
     time::{Instant, SystemTime},
 };
 
@@ -39,13 +41,17 @@ use crate::{
         pins::Pins,
         plan::{Mirror, TenantIds, Touched, check, check_slots},
         programs::{self, Attachment, TableSizes},
+        reset::Injector,
         tables::{self, Tables},
     },
     health::{BackendId, Standing, Standings},
+    metrics::Metrics,
 };
 
+pub use crate::metrics::labels::Kind as RepairKind;
 pub use apply::backend_id;
-pub use heal::{Healed, RepairKind, Repairs};
+pub use endings::Ending;
+pub use heal::{Healed, Repairs};
 
 /// One node's gateway. Shared by all tasks; readers do not wait for each other.
 pub struct Gateway {
@@ -54,6 +60,8 @@ pub struct Gateway {
     config_path: PathBuf,
     started: Instant,
     state: RwLock<State>,
+    injector: OnceLock<Arc<Injector>>,
+    metrics: Metrics,
     /// Keeps other daemons, and `unload`, away from the pins.
     _lock: File,
 }
@@ -89,7 +97,7 @@ impl Gateway {
     /// # Errors
     ///
     /// What the kernel refused. Interfaces that were attached before stay attached.
-    pub fn start(config: Config, path: &Path, host: Host, now: SystemTime) -> Result<Self> {
+    pub fn start(config: Config, path: &Path, host: Host, now: SystemTime, metrics: Metrics) -> Result<Self> {
         check(&config, &host)?;
         let pins = Pins::new(&config.daemon.bpffs);
         pins.refuse_other_versions()?;
@@ -130,6 +138,8 @@ impl Gateway {
             config_path: path.to_owned(),
             started: Instant::now(),
             state: RwLock::new(state),
+            injector: OnceLock::new(),
+            metrics,
             _lock: lock,
         };
         gateway.forget_removed_tenants()?;

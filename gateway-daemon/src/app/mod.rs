@@ -65,11 +65,19 @@ pub async fn run(options: &Options) -> Result<()> {
     let (source, snapshot, config) = tenants::open(&settings, &options.path).await?;
     let netlink = netlink()?;
     let host = Host::read(&netlink).await?;
-    let gateway = Arc::new(start(&config, &options.path, host)?);
+    let metrics = Metrics::default();
+    let gateway = Arc::new(start(&config, &options.path, host, metrics.clone())?);
     let (trigger, shutdown) = drain::channel();
     let prober = Network::new(None).context("cannot prepare TLS for health checks")?;
     let health = Health::start(Arc::new(prober), CONCURRENCY_DEFAULT, shutdown.clone());
-    let control = Arc::new(Control::new(gateway.clone(), health, source, snapshot, read_settings(options)));
+    let control = Arc::new(Control::new(
+        gateway.clone(),
+        health,
+        source,
+        snapshot,
+        read_settings(options),
+        metrics.clone(),
+    ));
     release_spare_memory();
     let metrics = Metrics::default();
     control.spawn(&shutdown);
@@ -115,9 +123,9 @@ fn read_settings(options: &Options) -> ReadSettings {
 }
 
 /// Loads, fills and attaches. When that fails on a host where nothing was attached before, nothing stays behind.
-fn start(config: &Config, path: &Path, host: Host) -> Result<Gateway> {
+fn start(config: &Config, path: &Path, host: Host, metrics: Metrics) -> Result<Gateway> {
     let fresh = Gateway::is_absent(config)?;
-    Gateway::start(config.clone(), path, host, SystemTime::now()).inspect_err(|_| {
+    Gateway::start(config.clone(), path, host, SystemTime::now(), metrics).inspect_err(|_| {
         if fresh && let Err(error) = unload(config) {
             warn!("cannot clean up after the failed start: {error:#}");
         }

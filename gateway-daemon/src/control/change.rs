@@ -94,6 +94,7 @@ impl Control {
     pub(super) async fn put_in_force(&self, snapshot: Snapshot, config: Config) -> Result<u64, ChangeError> {
         let version = snapshot.version;
         self.current.store(Arc::new(snapshot));
+        self.metrics.desired_version(version);
         let old = self.gateway.config();
         let gateway = self.gateway.clone();
         let health = self.health.clone();
@@ -107,7 +108,10 @@ impl Control {
             written
         });
         let not_applied = |error: anyhow::Error| ChangeError::NotApplied { version, source: error.into() };
-        written.await.map(|written| written as u64).map_err(not_applied)
+        let written = written.await.map_err(not_applied)?;
+        self.metrics.applied_version(version);
+        self.changed.notify_one();
+        Ok(written as u64)
     }
 }
 

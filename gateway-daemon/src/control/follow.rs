@@ -22,6 +22,9 @@ impl Control {
     pub fn spawn(self: &Arc<Self>, shutdown: &Shutdown) {
         tokio::spawn(self.clone().follow_store(shutdown.clone()));
         tokio::spawn(self.clone().follow_health(shutdown.clone()));
+        tokio::spawn(self.clone().follow_deadlines(shutdown.clone()));
+        tokio::spawn(self.clone().follow_traffic(shutdown.clone()));
+        tokio::spawn(self.clone().follow_figures(shutdown.clone()));
     }
 
     /// Brings versions that others have stored into force.
@@ -77,6 +80,7 @@ impl Control {
     /// Brings what health says into the tables.
     async fn follow_health(self: Arc<Self>, shutdown: Shutdown) {
         let mut standings = self.health.standings();
+        let mut before = standings.borrow().clone();
         loop {
             tokio::select! {
                 () = shutdown.requested() => return,
@@ -84,9 +88,13 @@ impl Control {
             }
             let now = standings.borrow_and_update().clone();
             let gateway = self.gateway.clone();
-            if let Err(error) = blocking(move || gateway.follow_health(now)).await {
+            let in_tables = now.clone();
+            if let Err(error) = blocking(move || gateway.follow_health(in_tables)).await {
                 warn!("cannot bring the backends' health into the tables, trying again: {error:#}");
             }
+            // New flows avoid a fallen backend before its old ones are ended: clients that call again get another one.
+            self.end_flows_of_the_fallen(&before, &now).await;
+            before = now;
         }
     }
 }

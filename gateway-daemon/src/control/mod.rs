@@ -4,27 +4,37 @@
 //! |---|---|
 //! | `change` | one change from the request to the tables |
 //! | `follow` | what other nodes, health and the clock change |
+//! | `endings` | when flows are ended from outside |
+//! | `passive` | what traffic says about backends |
+//! | `figures` | figures for the metrics |
 //! | `targets` | which backends are to be checked |
 //! | `reload` | the daemon's own settings |
 //!
 //! One change at a time: the next one waits. Reading never waits.
 
 mod change;
+mod endings;
+mod figures;
 mod follow;
+mod passive;
 mod reload;
 mod targets;
 
 use std::sync::{Arc, OnceLock};
 
 use arc_swap::ArcSwap;
-use futures_util::future::{BoxFuture, FutureExt as _};
-use tokio::sync::Mutex;
+use futures_util::{
+    TryFutureExt as _,
+    future::{BoxFuture, FutureExt as _},
+};
+use tokio::sync::{Mutex, Notify};
 
 use crate::{
     api::controller::{BackendHealth, ChangeError, ChangeOutcome, ChangeRequest, Controller, ReloadOutcome},
     config::{Config, ConfigError},
     gateway::Gateway,
     health::driver::Health,
+    metrics::Metrics,
     store::{Author, HistoryEntry, Snapshot, StoreError, TenantStore, Version, file::FileStore},
 };
 
@@ -62,6 +72,9 @@ pub struct Control {
     writing: Mutex<()>,
     read_settings: ReadSettings,
     on_reload: OnceLock<OnReload>,
+    /// Another configuration is in force.
+    changed: Notify,
+    metrics: Metrics,
 }
 
 impl Control {
@@ -72,6 +85,7 @@ impl Control {
         source: Source,
         current: Snapshot,
         read_settings: ReadSettings,
+        metrics: Metrics,
     ) -> Self {
         let control = Self {
             gateway,
@@ -81,8 +95,12 @@ impl Control {
             writing: Mutex::new(()),
             read_settings,
             on_reload: OnceLock::new(),
+            changed: Notify::new(),
+            metrics,
         };
         control.health.update_targets(&targets::of(&control.gateway));
+        control.metrics.desired_version(control.version());
+        control.metrics.applied_version(control.version());
         control
     }
 
@@ -94,6 +112,12 @@ impl Control {
     /// Why the store can't be changed now.
     pub fn trouble(&self) -> Option<String> {
         self.source.store().trouble()
+    }
+
+    fn note_error(&self, error: &ChangeError) {
+        if let ChangeError::Store(error) = error {
+            self.metrics.store_errors(error.into()).inc();
+        }
     }
 
     /// The store, for the metrics: its kind and the newest version that it knows.
@@ -108,7 +132,7 @@ impl Controller for Control {
     }
 
     fn change(&self, request: ChangeRequest) -> BoxFuture<'_, Result<ChangeOutcome, ChangeError>> {
-        self.make(request).boxed()
+        self.make(request).inspect_err(|error| self.note_error(error)).boxed()
     }
 
     fn rollback(
@@ -138,6 +162,6 @@ impl Controller for Control {
     }
 
     fn reload(&self, author: Author) -> BoxFuture<'_, Result<ReloadOutcome, ChangeError>> {
-        self.reload_settings(author).boxed()
+        self.reload_and_note(author).boxed()
     }
 }

@@ -13,6 +13,7 @@ use crate::{
     api::controller::{ChangeError, FieldProblem, ReloadOutcome},
     config::reload::{self, ReloadPlan},
     datapath::plan::Touched,
+    metrics::labels::Outcome,
     store::{Author, Snapshot, Version},
 };
 
@@ -48,8 +49,18 @@ impl Control {
         });
         let version = self.current.load().version;
         written.await.map_err(|error| ChangeError::NotApplied { version, source: error.into() })?;
+        self.changed.notify_one();
         info!(who = author.who, changed = ?plan.changed, needs_restart = ?plan.needs_restart, "settings read again");
         Ok(ReloadOutcome { changed: plan.changed, needs_restart: plan.needs_restart })
+    }
+
+    /// Reads the settings again and tells the metrics how it went.
+    pub(super) async fn reload_and_note(&self, author: Author) -> Result<ReloadOutcome, ChangeError> {
+        let outcome = self.reload_settings(author).await;
+        let done = if outcome.is_ok() { Outcome::Done } else { Outcome::Failed };
+        self.metrics.config_reloaded(done);
+        self.metrics.config_stale(outcome.as_ref().map_or(true, |done| !done.needs_restart.is_empty()));
+        outcome
     }
 
     /// The version in force.

@@ -1,50 +1,20 @@
 //! Self-healing: the kernel is compared with what it should hold, and what somebody changed is put back.
 
-use std::{collections::BTreeMap, io, time::SystemTime};
+use std::{
+    collections::BTreeMap,
+    io,
+    time::{Instant, SystemTime},
+};
 
 use anyhow::{Context as _, Result};
 use tracing::warn;
 
-use super::{Gateway, State, attach, forwarding};
+use super::{Gateway, RepairKind, State, attach, forwarding};
 use crate::{
     config::Config,
     datapath::{changes::Changes, link, pins::Pins, plan::Touched, programs::Target},
+    metrics::labels::Outcome,
 };
-
-/// What was repaired.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum RepairKind {
-    /// An entry of a table.
-    MapEntry,
-    /// A VIP or NAT IP in the table of addresses: without it nobody answers ARP for it.
-    Address,
-    /// A program or its link.
-    Link,
-    /// A forwarding switch of the kernel.
-    Forwarding,
-    /// A route.
-    Route,
-    /// A neighbour.
-    Neighbour,
-}
-
-impl RepairKind {
-    /// Every kind.
-    pub const ALL: [Self; 6] =
-        [Self::MapEntry, Self::Address, Self::Link, Self::Forwarding, Self::Route, Self::Neighbour];
-
-    /// The word used in output.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::MapEntry => "map_entry",
-            Self::Address => "address",
-            Self::Link => "link",
-            Self::Forwarding => "forwarding",
-            Self::Route => "route",
-            Self::Neighbour => "neighbour",
-        }
-    }
-}
 
 /// Repairs since the start.
 #[derive(Clone, Debug, Default)]
@@ -56,12 +26,8 @@ pub struct Repairs {
 }
 
 impl Repairs {
-    /// Notes a repair, and tells the log.
-    pub fn note(&mut self, kind: RepairKind, things: u64, what: &str) {
-        if things == 0 {
-            return;
-        }
-        warn!(kind = kind.name(), things, "repaired: {what}");
+    /// Notes a repair.
+    fn note(&mut self, kind: RepairKind, things: u64, what: &str) {
         *self.counts.entry(kind).or_default() += things;
         self.last = Some((SystemTime::now(), what.to_owned()));
     }
@@ -81,6 +47,17 @@ impl Gateway {
     ///
     /// What could not be read or repaired; the next call tries again.
     pub fn heal(&self) -> Result<Healed> {
+        let started = Instant::now();
+        let healed = self.compare();
+        let outcome = if healed.is_ok() { Outcome::Done } else { Outcome::Failed };
+        self.metrics.reconcile_runs(outcome).inc();
+        if healed.is_ok() {
+            self.metrics.full_sync_done(started.elapsed());
+        }
+        healed
+    }
+
+    fn compare(&self) -> Result<Healed> {
         let config = self.config();
         let mut things = self.heal_tables(&config)?;
         things += self.heal_links(&config)?;
@@ -95,7 +72,16 @@ impl Gateway {
 
     /// Notes a repair that was made elsewhere.
     pub fn note_repair(&self, kind: RepairKind, what: &str) {
-        self.state_mut().repairs.note(kind, 1, what);
+        self.note(&mut self.state_mut(), kind, 1, what);
+    }
+
+    /// Notes a repair, and tells the log and the metrics.
+    fn note(&self, state: &mut State, kind: RepairKind, things: u64, what: &str) {
+        if things > 0 {
+            warn!(kind = kind.name(), things, "repaired: {what}");
+            self.metrics.repairs(kind).inc_by(things);
+            state.repairs.note(kind, things, what);
+        }
     }
 
     /// Reads under the shared lock; only what differs is looked at again under the exclusive one.
@@ -113,9 +99,9 @@ impl Gateway {
             return Ok(written);
         }
         let addresses = differences.as_ref().map_or(0, |changes| changes.addresses.len() as u64);
-        state.repairs.note(RepairKind::Address, addresses, "entries of the table of addresses");
+        self.note(&mut state, RepairKind::Address, addresses, "entries of the table of addresses");
         let others = written.max(1).saturating_sub(addresses);
-        state.repairs.note(RepairKind::MapEntry, others, "entries of the tables");
+        self.note(&mut state, RepairKind::MapEntry, others, "entries of the tables");
         Ok(written)
     }
 
@@ -136,7 +122,7 @@ impl Gateway {
         let mut state = self.state_mut();
         state.attach(config).with_context(|| format!("cannot attach {} again", broken.join(", ")))?;
         let what = format!("the program of {}", broken.join(", "));
-        state.repairs.note(RepairKind::Link, broken.len() as u64, &what);
+        self.note(&mut state, RepairKind::Link, broken.len() as u64, &what);
         Ok(broken.len() as u64)
     }
 
@@ -144,7 +130,7 @@ impl Gateway {
         let switched = forwarding::switch_on(config, &self.state().host)?;
         if !switched.is_empty() {
             let what = format!("forwarding of {}", switched.join(", "));
-            self.state_mut().repairs.note(RepairKind::Forwarding, switched.len() as u64, &what);
+            self.note(&mut self.state_mut(), RepairKind::Forwarding, switched.len() as u64, &what);
         }
         Ok(switched.len() as u64)
     }

@@ -22,7 +22,7 @@ pub(super) trait Label: Copy + 'static {
 macro_rules! label {
     ($(#[doc = $doc:literal])+ $name:ident { $($(#[doc = $variant_doc:literal])+ $variant:ident = $word:literal,)+ }) => {
         $(#[doc = $doc])+
-        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
         pub enum $name {
             $($(#[doc = $variant_doc])+ $variant,)+
         }
@@ -54,6 +54,15 @@ label! {
         Route = "route",
         /// A next hop.
         Neighbour = "neighbour",
+        /// A forwarding switch of the kernel.
+        Forwarding = "forwarding",
+    }
+}
+
+impl Kind {
+    /// The word used in output.
+    pub fn name(self) -> &'static str {
+        Label::name(self)
     }
 }
 
