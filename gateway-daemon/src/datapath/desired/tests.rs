@@ -351,12 +351,12 @@ fn large(pools: usize) -> Config {
 
 #[test]
 fn pools_beyond_one_bank_of_slots_are_refused() {
-    assert!(desired(&large(31), &host(), &tenants(), 1).is_ok());
-    let error = desired(&large(33), &host(), &tenants(), 1).unwrap_err();
-    assert_eq!(error, DesiredError::TooManySlots { wanted: 33 * 131_071, max: 4_194_304 });
+    assert!(desired(&large(64), &host(), &tenants(), 1).is_ok());
+    let error = desired(&large(65), &host(), &tenants(), 1).unwrap_err();
+    assert_eq!(error, DesiredError::TooManySlots { wanted: 65 * 131_071, max: 8_388_608 });
     assert_eq!(
         error.to_string(),
-        "the pools need 4325343 hash slots, 4194304 fit: use fewer or smaller pools"
+        "the pools need 8519615 hash slots, 8388608 fit: use fewer or smaller pools"
     );
 }
 
