@@ -3,7 +3,7 @@
 //! | step | by | does |
 //! |---|---|---|
 //! | mark | [`reset`] | sets [`EntryFlags::RESET`] on both entries: from here on nothing of the flow is translated |
-//! | probe | [`reset`] | makes both ends speak, also idle ones; see [`probe`] |
+//! | probe | [`reset`] | makes both ends speak, also idle ones, by segments from their peers' addresses |
 //! | tell | the data path | turns whatever an end sends into a reset with the number that it expects |
 //! | finish | [`finish`] | deletes the flows whose both ends were told |
 //!
@@ -90,7 +90,7 @@ pub fn of_tenant(tenant: TenantId) -> impl Fn(&CtEntry) -> bool {
 /// Ends the flows that `which` accepts (it is asked with the entry of the original direction) and makes their ends ask
 /// for their reset. New flows are not its business: who wants none must change the tables before.
 ///
-/// Blocks while it sends, at most [`PROBES_PER_SECOND`]: call it where that is allowed.
+/// Blocks while it sends, at most 50,000 probes a second: call it where that is allowed.
 ///
 /// # Errors
 ///

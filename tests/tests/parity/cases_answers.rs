@@ -193,13 +193,17 @@ fn draining_tenant(rig: &mut Rig) {
 
 fn draining_under_flows(rig: &mut Rig) {
     let flows = [Talk::upi(rig, (NPCI, 40_000)), Talk::egress(rig, 1, (backend(1), 50_000), (NPCI, 443))];
-    flows.iter().for_each(|talk| talk.handshake(rig));
+    for talk in &flows {
+        talk.handshake(rig);
+    }
     rig.reconfigure(|desired| {
         draining_listeners(desired);
         draining_tenants(desired);
         without_servers(desired);
     });
-    flows.iter().for_each(|talk| talk.data(rig));
+    for talk in &flows {
+        talk.data(rig);
+    }
 }
 
 /// Segments of an end that are answered, and what they acknowledge.
