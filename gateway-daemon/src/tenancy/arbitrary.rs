@@ -56,7 +56,7 @@ fn backend(subnet: u8, host: u8) -> impl Strategy<Value = BackendSpec> {
     })
 }
 
-fn health() -> impl Strategy<Value = HealthSpec> {
+fn health() -> BoxedStrategy<HealthSpec> {
     let legal = text(&["tcp", "http", "https", "tls", "script"]);
     let check = prop_oneof![40 => legal, 1 => Just("ping".to_owned())];
     let timeout = prop_oneof![20 => option::of(Just(200_u32)), 1 => Just(Some(3_000))];
@@ -78,28 +78,32 @@ fn health() -> impl Strategy<Value = HealthSpec> {
             check,
             ..HealthSpec::default()
         })
+        .boxed()
 }
 
-fn pool(subnet: u8, name: &'static str) -> impl Strategy<Value = PoolSpec> {
+fn pool(subnet: u8, name: &'static str) -> BoxedStrategy<PoolSpec> {
     let health = option::weighted(0.3, health());
     let policies = (option::of(text(&["refuse", "drop"])), option::of(text(&["keep", "reset"])));
     let backends = (backend(subnet, 1), vec(backend(subnet, 2), 0..2));
-    (policies, option::of(0_u32..3), health, backends).prop_map(
-        move |((when_all_down, on_backend_down), slow_start_secs, health, (first, more))| PoolSpec {
-            name: name.to_owned(),
-            when_all_down,
-            on_backend_down,
-            slow_start_secs,
-            health,
-            backend: more.into_iter().chain([first]).collect(),
-        },
-    )
+    (policies, option::of(0_u32..3), health, backends)
+        .prop_map(move |((when_all_down, on_backend_down), slow_start_secs, health, (first, more))| {
+            PoolSpec {
+                name: name.to_owned(),
+                when_all_down,
+                on_backend_down,
+                slow_start_secs,
+                health,
+                backend: more.into_iter().chain([first]).collect(),
+            }
+        })
+        .boxed()
 }
 
 /// Pools of a tenant; one of them is `web`.
-fn pools(subnet: u8) -> impl Strategy<Value = Vec<PoolSpec>> {
+fn pools(subnet: u8) -> BoxedStrategy<Vec<PoolSpec>> {
     (pool(subnet, "web"), option::weighted(0.2, pool(subnet, "app")))
         .prop_map(|(web, app)| app.into_iter().chain([web]).collect())
+        .boxed()
 }
 
 fn listener() -> impl Strategy<Value = ListenerSpec> {
@@ -128,39 +132,41 @@ fn egress() -> impl Strategy<Value = EgressSpec> {
 }
 
 /// A tenant, mostly with addresses of its own.
-pub(crate) fn tenant() -> impl Strategy<Value = TenantSpec> {
-    (0..TENANTS.len()).prop_flat_map(|number| {
-        let subnet = u8::try_from(number).unwrap();
-        let own = vec![format!("10.{subnet}.0.0/24")];
-        let sources = prop_oneof![
-            20 => Just(own.clone()),
-            1 => Just(vec!["10.0.0.0/14".to_owned()]),
-            1 => Just(Vec::new()),
-            1 => Just(vec!["192.0.2.96/28".to_owned(), own[0].clone()]),
-        ];
-        let nat_ip = prop_oneof![
-            20 => Just(format!("198.51.100.{subnet}")),
-            4 => text(&["198.51.100.0", "192.0.2.101", "192.0.2.100", "10.1.0.1", "10.2.0.2"]),
-            1 => Just("not-an-address".to_owned()),
-        ];
-        let groups = subsequence(GROUPS.map(str::to_owned).to_vec(), 1..=GROUPS.len());
-        let parts = (pools(subnet), vec(listener(), 0..2), vec(egress(), 0..2));
-        (nat_ip, sources, groups, state(), parts).prop_map(
-            move |(nat_ip, sources, peer_groups, (state, drain_until), (pool, listener, egress))| {
-                TenantSpec {
-                    name: TENANTS[number].to_owned(),
-                    nat_ip,
-                    sources,
-                    peer_groups,
-                    state,
-                    drain_until,
-                    pool,
-                    listener,
-                    egress,
-                }
-            },
-        )
-    })
+pub(crate) fn tenant() -> BoxedStrategy<TenantSpec> {
+    (0..TENANTS.len())
+        .prop_flat_map(|number| {
+            let subnet = u8::try_from(number).unwrap();
+            let own = vec![format!("10.{subnet}.0.0/24")];
+            let sources = prop_oneof![
+                20 => Just(own.clone()),
+                1 => Just(vec!["10.0.0.0/14".to_owned()]),
+                1 => Just(Vec::new()),
+                1 => Just(vec!["192.0.2.96/28".to_owned(), own[0].clone()]),
+            ];
+            let nat_ip = prop_oneof![
+                20 => Just(format!("198.51.100.{subnet}")),
+                4 => text(&["198.51.100.0", "192.0.2.101", "192.0.2.100", "10.1.0.1", "10.2.0.2"]),
+                1 => Just("not-an-address".to_owned()),
+            ];
+            let groups = subsequence(GROUPS.map(str::to_owned).to_vec(), 1..=GROUPS.len());
+            let parts = (pools(subnet), vec(listener(), 0..2), vec(egress(), 0..2));
+            (nat_ip, sources, groups, state(), parts).prop_map(
+                move |(nat_ip, sources, peer_groups, (state, drain_until), (pool, listener, egress))| {
+                    TenantSpec {
+                        name: TENANTS[number].to_owned(),
+                        nat_ip,
+                        sources,
+                        peer_groups,
+                        state,
+                        drain_until,
+                        pool,
+                        listener,
+                        egress,
+                    }
+                },
+            )
+        })
+        .boxed()
 }
 
 /// A document of some of the objects, each at most once.
