@@ -38,6 +38,7 @@ use crate::{
         expiry::{self, Expired},
         hook::Hook,
         host::Host,
+        migrate::Migration,
         pins::Pins,
         plan::{Mirror, TenantIds, Touched, check, check_slots},
         programs::{self, Attachment, TableSizes},
@@ -89,7 +90,8 @@ impl Gateway {
     /// Is nothing of this gateway in the kernel yet?
     pub fn is_absent(config: &Config) -> Result<bool> {
         let pins = Pins::new(&config.daemon.bpffs);
-        Ok(pins.link_names()?.is_empty() && pins.map_names()?.is_empty())
+        let nothing_here = pins.link_names()?.is_empty() && pins.map_names()?.is_empty();
+        Ok(nothing_here && pins.earlier_version()?.is_none())
     }
 
     /// Loads the programs, fills the tables, then attaches. Adopts what an earlier daemon has left.
@@ -100,13 +102,14 @@ impl Gateway {
     pub fn start(config: Config, path: &Path, host: Host, now: SystemTime, metrics: Metrics) -> Result<Self> {
         check(&config, &host)?;
         let pins = Pins::new(&config.daemon.bpffs);
-        pins.refuse_other_versions()?;
+        let earlier = pins.earlier_version()?;
         pins.prepare()?;
         let lock = pins.lock()?;
         let sizes =
             TableSizes { established: 2 * config.limits.flows, half_open: 2 * config.limits.half_open_flows };
         let mut ebpf = programs::load(Some(&pins), sizes)?;
         let tables = Tables::open(&pins)?;
+        let migration = earlier.map(|earlier| Migration::begin(earlier, &tables)).transpose()?;
         programs::expiry_program(&mut ebpf)?;
         refuse_new_identity(&tables, &config)?;
         let warnings =
@@ -130,7 +133,13 @@ impl Gateway {
         };
         let standings = state.first_standings(&config);
         state.apply(&config, &standings, &Touched::All)?;
+        if let Some(migration) = &migration {
+            migration.take_links(&pins)?;
+        }
         state.attachments = programs::attach(&mut state.ebpf, &pins, &attach::targets(&config, &state.host))?;
+        if let Some(migration) = migration {
+            migration.finish(&mut state.tables)?;
+        }
         forwarding::switch_on(&config, &state.host)?;
         let gateway = Self {
             config: ArcSwap::from_pointee(config),

@@ -16,6 +16,8 @@ use aya::{Pod, maps::MapData};
 const LOOKUP: libc::c_int = 1;
 const UPDATE: libc::c_int = 2;
 const DELETE: libc::c_int = 3;
+/// `BPF_NOEXIST`: the key must not be there.
+const NO_EXIST: u64 = 1;
 /// `BPF_EXIST`: the key must be there.
 const EXIST: u64 = 2;
 
@@ -50,6 +52,19 @@ pub fn lookup<K: Pod, V: Pod>(map: &MapData, key: &K) -> io::Result<Option<V>> {
 pub fn replace<K: Pod, V: Pod>(map: &MapData, key: &K, value: &V) -> io::Result<bool> {
     check_sizes::<K, V>(map)?;
     call(UPDATE, map, key, from_ref(value) as u64, EXIST)
+}
+
+/// Adds one entry; false when there is one already, which stays as it is.
+///
+/// # Errors
+///
+/// As [`lookup`]; `E2BIG` when the map is full.
+pub fn add<K: Pod, V: Pod>(map: &MapData, key: &K, value: &V) -> io::Result<bool> {
+    check_sizes::<K, V>(map)?;
+    match call(UPDATE, map, key, from_ref(value) as u64, NO_EXIST) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
+        result => result,
+    }
 }
 
 /// Deletes one entry; false when there was none.

@@ -12,6 +12,7 @@
 //! | [`expiry`] | finds idle flows; the kernel decides about each |
 //! | [`neighbours`] | keeps next hops resolved |
 //! | [`sysctl`] | where the kernel's network switches are |
+//! | [`migrate`] | takes over the flows of an earlier version |
 //! | [`pins`] | where everything is pinned, and how to remove it |
 
 pub mod batch;
@@ -23,6 +24,7 @@ pub mod flows;
 pub mod hook;
 pub mod host;
 pub mod link;
+pub mod migrate;
 pub mod neighbours;
 pub mod pins;
 pub mod plan;

@@ -23,10 +23,14 @@ use nix::{
 
 use super::hook::Hook;
 
+/// The oldest layout whose flows this daemon takes over. Its flows look as they do today.
+const OLDEST_VERSION: u32 = 1;
+
 /// The directories of one gateway in a BPF file system.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pins {
     base: PathBuf,
+    version: u32,
 }
 
 /// What the name of a pinned link says.
@@ -59,11 +63,11 @@ impl LinkName {
 impl Pins {
     /// Under the configured directory.
     pub fn new(bpffs: &Path) -> Self {
-        Self { base: bpffs.to_owned() }
+        Self { base: bpffs.to_owned(), version: ABI_VERSION }
     }
 
     fn root(&self) -> PathBuf {
-        self.base.join(format!("v{ABI_VERSION}"))
+        self.base.join(format!("v{}", self.version))
     }
 
     /// Where maps are pinned.
@@ -124,19 +128,51 @@ impl Pins {
         self.base.exists()
     }
 
-    /// Refuses to start beside the state of another version: its programs would still be attached.
-    pub fn refuse_other_versions(&self) -> Result<()> {
-        let own = format!("v{ABI_VERSION}");
-        for name in names_in(&self.base)? {
-            if name != own && name.starts_with('v') {
+    /// The state of an earlier version that this daemon can take over, if there is one.
+    ///
+    /// # Errors
+    ///
+    /// When there is one that it can't: of a newer daemon, or of one that is too old. Its programs would still be
+    /// attached.
+    pub fn earlier_version(&self) -> Result<Option<Self>> {
+        let mut earlier = None;
+        for version in self.versions()?.into_iter().filter(|version| *version != self.version) {
+            if version > self.version {
                 bail!(
-                    "{} holds the state of another version ({name}, this daemon needs {own}): stop that version with \
-                     its own `gateway-daemon unload`, then start this one",
+                    "{} holds the state of a newer gateway-daemon (layout {version}, this one knows {} and earlier): \
+                     start that version again, or end all flows with its `gateway-daemon unload`",
+                    self.base.display(),
+                    self.version
+                );
+            }
+            if version < OLDEST_VERSION {
+                bail!(
+                    "{} holds the state of a gateway-daemon that is too old (layout {version}, this one takes over \
+                     {OLDEST_VERSION} and later): end all flows with its `gateway-daemon unload`, then start this one",
                     self.base.display()
                 );
             }
+            // Two of them are what two unfinished upgrades left: the later one has all that lived.
+            earlier = earlier.max(Some(version));
         }
-        Ok(())
+        Ok(earlier.map(|version| Self { base: self.base.clone(), version }))
+    }
+
+    /// Versions of which something is pinned.
+    fn versions(&self) -> Result<Vec<u32>> {
+        let names = names_in(&self.base)?;
+        Ok(names.iter().filter_map(|name| name.strip_prefix('v')?.parse().ok()).collect())
+    }
+
+    /// Takes a pinned link over from `earlier`; the program in it stays as it is.
+    pub fn take_link(&self, earlier: &Self, name: &LinkName) -> Result<()> {
+        let (from, to) = (earlier.link(name), self.link(name));
+        fs::rename(&from, &to).with_context(|| format!("cannot move {} to {}", from.display(), to.display()))
+    }
+
+    /// Version of the map layout.
+    pub fn version(&self) -> u32 {
+        self.version
     }
 
     /// Every pinned link.

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use anyhow::{Context as _, Result, anyhow};
-use aya::maps::{Array, MapData, MapError, PerCpuArray};
+use aya::maps::{Array, MapData, MapError, PerCpuArray, PerCpuValues};
 use gateway_common::{
     abi::{
         Addr, AllowKey, Backend, Counter, CtEntry, DestinationKey, FlowKey, Interface, Listener, ListenerKey,
@@ -139,7 +139,7 @@ impl Tables {
     fn clear_stats(&mut self, tenants: impl Iterator<Item = u32>) -> Result<()> {
         let cpus = aya::util::nr_cpus().map_err(|(_, error)| error).context("cannot count the CPUs")?;
         for tenant in tenants {
-            let zero = aya::maps::PerCpuValues::try_from(vec![TenantStats::default(); cpus])?;
+            let zero = PerCpuValues::try_from(vec![TenantStats::default(); cpus])?;
             self.tenant_stats.set(tenant, zero, 0).context("cannot clear a tenant's counters")?;
         }
         Ok(())
@@ -272,6 +272,18 @@ impl Tables {
         ])
     }
 
+    /// Writes labels of tenants, as an earlier version had them.
+    pub fn put_tenants(&self, labels: &[(u32, TenantLabel)]) -> Result<()> {
+        self.labels.put(labels)
+    }
+
+    /// Adds counters of an earlier version to these.
+    pub fn add_counters(&mut self, earlier: &EarlierCounters) -> Result<()> {
+        add(&mut self.tenant_stats, &earlier.tenant_stats, |sum, more| sum.add(more))?;
+        add(&mut self.drops, &earlier.drops, |sum, more| *sum += more)?;
+        add(&mut self.counters, &earlier.counters, |sum, more| *sum += more)
+    }
+
     /// Is any flow tracked?
     pub fn has_flows(&self) -> Result<bool> {
         Ok(self.flows.count()? > 0 || self.half_open.count()? > 0)
@@ -281,6 +293,39 @@ impl Tables {
     pub fn flow_capacities(&self) -> Result<[u64; 2]> {
         Ok([self.flows.capacity()?, self.half_open.capacity()?])
     }
+}
+
+/// Per-CPU counters of an earlier version.
+pub struct EarlierCounters {
+    tenant_stats: PerCpuArray<MapData, TenantStats>,
+    drops: PerCpuArray<MapData, u64>,
+    counters: PerCpuArray<MapData, u64>,
+}
+
+impl EarlierCounters {
+    /// Opens them.
+    pub fn open(pins: &Pins) -> Result<Self> {
+        Ok(Self {
+            tenant_stats: typed!(pins, names::TENANT_STATS, PerCpuArray),
+            drops: typed!(pins, names::DROPS, PerCpuArray),
+            counters: typed!(pins, names::COUNTERS, PerCpuArray),
+        })
+    }
+}
+
+fn add<V: aya::Pod>(
+    sums: &mut PerCpuArray<MapData, V>,
+    earlier: &PerCpuArray<MapData, V>,
+    add: impl Fn(&mut V, &V),
+) -> Result<()> {
+    for index in 0..sums.len().min(earlier.len()) {
+        let mut values = sums.get(&index, 0)?.to_vec();
+        for (sum, more) in values.iter_mut().zip(earlier.get(&index, 0)?.iter()) {
+            add(sum, more);
+        }
+        sums.set(index, PerCpuValues::try_from(values)?, 0)?;
+    }
+    Ok(())
 }
 
 /// Refuses a table size that the pinned maps do not have, in words for the operator.
