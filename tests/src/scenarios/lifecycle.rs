@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, fs, path::PathBuf};
 
+use gateway_common::limits::ABI_VERSION;
 use serde_json::Value;
 
 use super::continuity::{Continuity, Interlude, Stage};
@@ -26,6 +27,8 @@ pub struct Lifecycle {
     pub restart: Continuity,
     /// Stopped, and started from another file.
     pub upgrade: Continuity,
+    /// Stopped, and started on what a version with an earlier layout of the tables has left.
+    pub migration: Continuity,
     /// A tenant is removed from the configuration, and added again.
     pub tenants: Continuity,
     /// Stopped, and not started again because its configuration is broken; then mended.
@@ -36,8 +39,8 @@ pub struct Lifecycle {
 
 impl Lifecycle {
     /// One after the other.
-    pub fn events(&self) -> [&Continuity; 5] {
-        [&self.kill, &self.restart, &self.upgrade, &self.tenants, &self.refusal]
+    pub fn events(&self) -> [&Continuity; 6] {
+        [&self.kill, &self.restart, &self.upgrade, &self.migration, &self.tenants, &self.refusal]
     }
 }
 
@@ -54,6 +57,7 @@ pub fn run(mode: Mode) -> Lifecycle {
             interlude.gateway.replace_binary(&copy);
             restart(interlude);
         }),
+        migration: stage.during("earlier layout", &ALL, earlier_layout),
         tenants: stage.during("change of tenants", &STAYING, |interlude| change_tenants(&lab, interlude)),
         refusal: stage.during("refused start", &ALL, |interlude| refused_start(&lab, interlude)),
         drops: drops(&stage.world.gateway),
@@ -73,6 +77,18 @@ fn restart(interlude: &mut Interlude<'_, '_>) {
     interlude.look("while it was stopped");
     interlude.gateway.launch();
     require_adoption(interlude);
+}
+
+/// Flows look the same in the layout before this one, so its state is this one's under the other name.
+fn earlier_layout(interlude: &mut Interlude<'_, '_>) {
+    stop(interlude);
+    let pinned = |version: u32| interlude.gateway.bpffs().path().join(format!("v{version}"));
+    let (now, before) = (pinned(ABI_VERSION), pinned(ABI_VERSION - 1));
+    fs::rename(&now, &before).expect("rename the pinned state");
+    interlude.look("while it was stopped");
+    interlude.gateway.launch();
+    require_adoption(interlude);
+    interlude.require(!before.exists() && now.exists(), || "the earlier state is still there".to_owned());
 }
 
 fn stop(interlude: &mut Interlude<'_, '_>) {
