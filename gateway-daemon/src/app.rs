@@ -16,12 +16,13 @@ use tokio::net::TcpListener;
 use tracing::{info, warn};
 
 use crate::{
-    api::{self, source::Source},
+    api::{self, audit::Audit, auth::RoleMap, readonly::ReadOnly, server::ApiState, source::Source},
     config::{Config, Interfaces},
     datapath::{host::Host, unload},
     drain::{self, Drained, Shutdown, Signals},
     gateway::Gateway,
     metrics::{self, Metrics},
+    store::Snapshot,
     tasks,
 };
 
@@ -49,7 +50,7 @@ pub async fn run(path: &Path) -> Result<()> {
     release_spare_memory();
     let metrics = Metrics::default();
     let (trigger, shutdown) = drain::channel();
-    serve(&gateway, &metrics, socket, scrape, &shutdown);
+    serve(&gateway, &metrics, socket, api_state(&gateway, path)?, scrape, &shutdown);
     tasks::spawn(&gateway, &netlink, &metrics, shutdown)?;
     info!(config = %path.display(), "gateway is up");
     let signal = signals.next().await;
@@ -77,16 +78,29 @@ fn netlink() -> Result<Handle> {
     Ok(handle)
 }
 
+/// What the API answers from. The tenants are the configuration file's, which the API does not write; only root and
+/// the daemon's own user are allowed anything.
+fn api_state(gateway: &Arc<Gateway>, path: &Path) -> Result<ApiState> {
+    let controller = ReadOnly::new(path.display().to_string(), Snapshot::default());
+    Ok(ApiState {
+        source: gateway.clone(),
+        controller: Arc::new(controller),
+        roles: RoleMap::default().into(),
+        audit: Audit::new(None)?,
+    })
+}
+
 fn serve(
     gateway: &Arc<Gateway>,
     metrics: &Metrics,
     socket: api::server::ApiSocket,
+    state: ApiState,
     scrape: Option<TcpListener>,
     shutdown: &Shutdown,
 ) {
     let source: Arc<dyn Source> = gateway.clone();
     let held = shutdown.clone();
-    let api = api::server::serve(socket, source.clone(), shutdown.requested());
+    let api = api::server::serve(socket, state, shutdown.requested());
     tokio::spawn(async move {
         log_end("API", api.await);
         drop(held);

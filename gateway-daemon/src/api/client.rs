@@ -1,24 +1,31 @@
 //! The other end: asks a running daemon.
+//!
+//! [`Client::send`] takes any [`Ask`]; the other methods are shorthands for questions that need no parameters.
 
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use http_body_util::{BodyExt as _, Empty, Limited};
+use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::body::{Bytes, Incoming};
 use hyper::client::conn::http1;
-use hyper::header::HOST;
-use hyper::{Request, Response};
+use hyper::header::{CONTENT_TYPE, ETAG, HOST, IF_MATCH};
+use hyper::{Method, Request, Response};
 use hyper_util::rt::TokioIo;
 use serde::de::DeserializeOwned;
 use tokio::net::UnixStream;
 
+use super::change::Ask;
 use super::types::{Drops, FlowFilter, FlowList, Problem, Status};
-use super::{DROPS_PATH, FLOWS_PATH, STATUS_PATH};
+use super::{DROPS_PATH, FLOWS_PATH, STATUS_PATH, etag};
+use crate::store::Version;
 
 /// How long the daemon may take for an answer. It reads a table of a million flows in about a second; one that
 /// takes longer than this hangs.
 const DEADLINE: Duration = Duration::from_secs(10);
+
+/// How long it may take for a change: longer than it gives itself, so that its own words are heard.
+const CHANGE_DEADLINE: Duration = Duration::from_secs(70);
 
 /// The largest answer that is read: ten times that of 16,383 tenants, or of [`super::types::FlowLimit::MAX`] flows.
 const MAX_ANSWER_BYTES: usize = 64 << 20;
@@ -132,28 +139,35 @@ impl Client {
     }
 
     /// The JSON document at `path`.
-    pub(crate) async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, ClientError> {
-        let exchange = tokio::time::timeout(DEADLINE, self.exchange(path));
-        let timed_out = |_| ClientError::TimedOut { socket: self.socket.clone(), after: DEADLINE };
-        let (status, body) = exchange.await.map_err(timed_out)??;
+    pub async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, ClientError> {
+        self.send(&Ask::raw(Method::GET, path)).await.map(|answer| answer.value)
+    }
+
+    /// The answer to a request.
+    pub async fn send<T: DeserializeOwned>(&self, ask: &Ask) -> Result<Answer<T>, ClientError> {
+        let deadline = if ask.method == Method::GET { DEADLINE } else { CHANGE_DEADLINE };
+        let timed_out = |_| ClientError::TimedOut { socket: self.socket.clone(), after: deadline };
+        let exchange = tokio::time::timeout(deadline, self.exchange(ask));
+        let (status, version, body) = exchange.await.map_err(timed_out)??;
         let not_understood =
             |source| ClientError::NotUnderstood { socket: self.socket.clone(), status, source };
         if status == 200 {
-            return serde_json::from_slice(&body).map_err(not_understood);
+            let value = serde_json::from_slice(&body).map_err(not_understood)?;
+            return Ok(Answer { version, value });
         }
         Err(serde_json::from_slice(&body).map_or_else(not_understood, ClientError::Refused))
     }
 
-    async fn exchange(&self, path: &str) -> Result<(u16, Bytes), ClientError> {
+    async fn exchange(&self, ask: &Ask) -> Result<(u16, Option<Version>, Bytes), ClientError> {
         let stream = UnixStream::connect(&self.socket).await.map_err(|error| self.not_connected(error))?;
         let (mut sender, connection) =
             http1::handshake(TokioIo::new(stream)).await.map_err(|error| self.broke_off(error))?;
         // Ends with the sender; what goes wrong, the sender hears too.
         tokio::spawn(connection);
-        let request = Request::get(path).header(HOST, "localhost").body(Empty::<Bytes>::new());
-        let request = request.expect("the path is a valid one");
-        let answer = sender.send_request(request).await.map_err(|error| self.broke_off(error))?;
-        self.read(answer).await
+        let answer = sender.send_request(request(ask)).await.map_err(|error| self.broke_off(error))?;
+        let version = version(&answer);
+        let (status, body) = self.read(answer).await?;
+        Ok((status, version, body))
     }
 
     async fn read(&self, answer: Response<Incoming>) -> Result<(u16, Bytes), ClientError> {
@@ -176,4 +190,30 @@ impl Client {
     fn broke_off(&self, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> ClientError {
         ClientError::BrokeOff { socket: self.socket.clone(), source: source.into() }
     }
+}
+
+/// An answer, and the version that it belongs to, if it does to one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Answer<T> {
+    /// Its `ETag`.
+    pub version: Option<Version>,
+    /// The answer.
+    pub value: T,
+}
+
+fn request(ask: &Ask) -> Request<Full<Bytes>> {
+    let mut request = Request::builder().method(ask.method.clone()).uri(&ask.path).header(HOST, "localhost");
+    if let Some(version) = ask.if_version {
+        request = request.header(IF_MATCH, etag(version));
+    }
+    if ask.body.is_some() {
+        request = request.header(CONTENT_TYPE, "application/json");
+    }
+    let body = Full::new(Bytes::from(ask.body.clone().unwrap_or_default()));
+    request.body(body).expect("the path is a valid one")
+}
+
+fn version<T>(answer: &Response<T>) -> Option<Version> {
+    let text = answer.headers().get(ETAG)?.to_str().ok()?;
+    text.trim_matches('"').parse().ok().map(Version)
 }

@@ -65,9 +65,11 @@ fn flow_list(filter: &FlowFilter) -> Result<FlowList, SourceError> {
         return Err(SourceError::UnknownTenant { name: name.clone() });
     }
     let mut flows = flows();
-    flows.retain(|flow| filter.matches(&flow.tenant, flow.protocol, flow.state));
+    flows.retain(|flow| {
+        filter.matches(&flow.tenant, flow.protocol, flow.state, &[flow.original, flow.translated])
+    });
     let total = flows.len();
-    flows.truncate(filter.limit.get());
+    flows.truncate(filter.most());
     Ok(FlowList { total: total as u64, truncated: flows.len() < total, flows })
 }
 

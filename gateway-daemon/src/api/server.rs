@@ -9,22 +9,26 @@ use std::os::unix::fs::{DirBuilderExt as _, FileTypeExt as _, OpenOptionsExt as 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use axum::extract::rejection::QueryRejection;
-use axum::extract::{Query, State};
-use axum::http::{StatusCode, Uri, header};
-use axum::response::{IntoResponse, Response};
+use arc_swap::ArcSwap;
+use axum::Router;
+use axum::extract::DefaultBodyLimit;
+use axum::http::{Method, Uri};
+use axum::middleware;
 use axum::routing::get;
-use axum::{Json, Router};
 use nix::sys::stat::{Mode, fchmod};
-use serde::Serialize;
 use tokio::net::{UnixListener, UnixSocket, UnixStream};
 
-use super::source::{Source, SourceError, with_causes};
-use super::types::{FlowFilter, Problem};
-use super::{DROPS_PATH, FLOWS_PATH, PROBLEM_CONTENT_TYPE, STATUS_PATH};
+use super::audit::Audit;
+use super::auth::RoleMap;
+use super::connections::Connections;
+use super::controller::Controller;
+use super::problem::{Problem, ProblemKind};
+use super::source::Source;
+use super::{OPENAPI_PATH, gate, openapi};
 
-/// Owner and group may connect: who may, is a matter of the file's group.
-const SOCKET_MODE: u32 = 0o660;
+/// Everybody may connect: each request is then allowed or not by who sends it, as the kernel vouches for. So one
+/// socket serves all roles, and who is turned away is told so, and is in the audit.
+const SOCKET_MODE: u32 = 0o666;
 
 /// Others may see that the socket is there.
 const DIRECTORY_MODE: u32 = 0o755;
@@ -34,6 +38,9 @@ const LOCK_MODE: u32 = 0o600;
 
 /// Connections that wait to be accepted; one more has to try again. A command line makes one at a time.
 const BACKLOG: u32 = 128;
+
+/// The largest body, where a path does not say otherwise: a tenant with some thousand backends.
+const MAX_BODY_BYTES: usize = 1 << 20;
 
 /// A socket that is bound and not yet served. The file is removed when this, or the server, ends.
 #[derive(Debug)]
@@ -177,111 +184,75 @@ fn listen(path: &Path) -> Result<UnixListener, BindError> {
     bind().map_err(BindError::system("bind", path))
 }
 
+/// What the API answers from, and what it changes. Cheap to clone.
+#[derive(Clone)]
+pub struct ApiState {
+    /// Knows what the node does.
+    pub source: Arc<dyn Source>,
+    /// Changes it.
+    pub controller: Arc<dyn Controller>,
+    /// Who may do what.
+    pub roles: Roles,
+    /// Where it is written down.
+    pub audit: Audit,
+}
+
+/// The roles in force. All clones see the same, so that a reload reaches every listener and every open connection.
+#[derive(Clone, Debug)]
+pub struct Roles(Arc<ArcSwap<RoleMap>>);
+
+impl Roles {
+    /// Puts others into force.
+    pub fn replace(&self, roles: RoleMap) {
+        self.0.store(Arc::new(roles));
+    }
+
+    /// Those in force.
+    pub fn current(&self) -> Arc<RoleMap> {
+        self.0.load_full()
+    }
+}
+
+impl From<RoleMap> for Roles {
+    fn from(roles: RoleMap) -> Self {
+        Self(Arc::new(ArcSwap::from_pointee(roles)))
+    }
+}
+
 /// Answers on the socket until `shutdown` is ready and the requests under way are answered.
 pub async fn serve(
     socket: ApiSocket,
-    source: Arc<dyn Source>,
+    state: ApiState,
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) -> io::Result<()> {
     let ApiSocket { listener, file } = socket;
-    let served = axum::serve(listener, router(source)).with_graceful_shutdown(shutdown).await;
+    Connections::new(router(state)).run(listener, shutdown).await;
     drop(file);
-    served
+    Ok(())
 }
 
-/// The API without a socket.
-pub fn router(source: Arc<dyn Source>) -> Router {
-    Router::new()
-        .route(STATUS_PATH, get(status))
-        .route(FLOWS_PATH, get(flows))
-        .route(DROPS_PATH, get(drops))
+/// The API without a socket. Whoever serves it puts a [`super::auth::Caller`] into the extensions of every request.
+pub fn router(state: ApiState) -> Router {
+    let (router, _) = openapi::routes().split_for_parts();
+    router
+        .route(OPENAPI_PATH, get(openapi::serve))
         .fallback(unknown_path)
         .method_not_allowed_fallback(wrong_method)
-        .with_state(source)
-}
-
-async fn status(State(source): State<Arc<dyn Source>>) -> Response {
-    answer(move || source.status()).await
-}
-
-async fn flows(
-    State(source): State<Arc<dyn Source>>,
-    filter: Result<Query<FlowFilter>, QueryRejection>,
-) -> Response {
-    match filter {
-        Ok(Query(filter)) => answer(move || source.flows(&filter)).await,
-        Err(rejection) => bad_query(&rejection).into_response(),
-    }
-}
-
-async fn drops(State(source): State<Arc<dyn Source>>) -> Response {
-    answer(move || source.drops()).await
-}
-
-/// Asks the source, away from the event loop.
-async fn answer<T: Serialize + Send + 'static>(
-    ask: impl FnOnce() -> Result<T, SourceError> + Send + 'static,
-) -> Response {
-    match tokio::task::spawn_blocking(ask).await {
-        Ok(Ok(value)) => Json(value).into_response(),
-        Ok(Err(error)) => refused(&error).into_response(),
-        Err(_) => panicked().into_response(),
-    }
-}
-
-impl Problem {
-    fn new(status: StatusCode, detail: impl Into<String>, remedy: impl Into<String>) -> Self {
-        Self {
-            title: status.canonical_reason().unwrap_or_default().to_owned(),
-            status: status.as_u16(),
-            detail: detail.into(),
-            remedy: remedy.into(),
-        }
-    }
-}
-
-impl IntoResponse for Problem {
-    fn into_response(self) -> Response {
-        let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        (status, [(header::CONTENT_TYPE, PROBLEM_CONTENT_TYPE)], Json(self)).into_response()
-    }
-}
-
-fn refused(error: &SourceError) -> Problem {
-    let status = match error {
-        SourceError::UnknownTenant { .. } => StatusCode::NOT_FOUND,
-        SourceError::Unavailable { .. } => StatusCode::SERVICE_UNAVAILABLE,
-    };
-    let detail = with_causes(error);
-    if status.is_server_error() {
-        tracing::warn!(error = detail, "cannot answer a request to the API");
-    }
-    Problem::new(status, detail, error.remedy())
-}
-
-/// The panic itself is on the daemon's standard error.
-fn panicked() -> Problem {
-    Problem::new(
-        StatusCode::INTERNAL_SERVER_ERROR,
-        "the daemon met a defect of its own",
-        "report it, with the daemon's log; forwarding is not affected",
-    )
-}
-
-fn bad_query(rejection: &QueryRejection) -> Problem {
-    Problem::new(
-        StatusCode::BAD_REQUEST,
-        rejection.body_text(),
-        "the query takes `tenant`, `protocol` (tcp, udp, icmp), `state` and `limit` (0 to 10000)",
-    )
+        .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
+        .layer(middleware::from_fn_with_state(state.clone(), gate::pass))
+        .with_state(state)
 }
 
 async fn unknown_path(uri: Uri) -> Problem {
-    let remedy = format!("the paths are {STATUS_PATH}, {FLOWS_PATH} and {DROPS_PATH}");
-    Problem::new(StatusCode::NOT_FOUND, format!("there is no {}", uri.path()), remedy)
+    let remedy = format!("GET {OPENAPI_PATH} lists the paths");
+    Problem::new(ProblemKind::NotFound, format!("there is no {}", uri.path()), remedy)
 }
 
-async fn wrong_method(uri: Uri) -> Problem {
-    let detail = format!("{} can only be read", uri.path());
-    Problem::new(StatusCode::METHOD_NOT_ALLOWED, detail, "use the method GET")
+async fn wrong_method(method: Method, uri: Uri) -> Problem {
+    let detail = format!("{} does not take {method}", uri.path());
+    Problem::new(
+        ProblemKind::MethodNotAllowed,
+        detail,
+        "the header Allow of this answer names those that it takes",
+    )
 }

@@ -1,5 +1,10 @@
 //! Both ends over a real socket in a temporary directory.
 
+mod change;
+mod openapi;
+mod roles;
+mod tls;
+
 use std::fs;
 use std::io;
 use std::os::unix::fs::PermissionsExt as _;
@@ -13,41 +18,54 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::UnixStream;
 use tokio::task::JoinHandle;
 
+use super::audit::Audit;
+use super::auth::RoleMap;
 use super::client::{Client, ClientError};
 use super::fake::{self, FakeSource};
-use super::server::{self, BindError};
+use super::fake_controller::FakeController;
+use super::server::{self, ApiState, BindError};
 use super::types::{FlowFilter, FlowLimit, FlowState, Problem, Protocol};
 use crate::drain::{self, Trigger};
 
-/// A server with a fake source.
-struct Running {
+/// A server with a fake source and a fake controller.
+pub(crate) struct Running {
     directory: TempDir,
-    socket: PathBuf,
+    pub(crate) socket: PathBuf,
     source: Arc<FakeSource>,
+    pub(crate) controller: Arc<FakeController>,
     trigger: Trigger,
     task: JoinHandle<io::Result<()>>,
 }
 
 impl Running {
-    async fn start() -> Self {
-        let directory = tempfile::tempdir().unwrap();
-        let socket = directory.path().join("run/gateway.sock");
-        let source = FakeSource::new();
-        let (trigger, shutdown) = drain::channel();
-        let bound = server::bind(&socket).await.unwrap();
-        let task = tokio::spawn(server::serve(bound, source.clone(), shutdown.requested()));
-        Self { directory, socket, source, trigger, task }
+    pub(crate) async fn start() -> Self {
+        let (source, controller) = (FakeSource::new(), FakeController::new());
+        let state = state(source.clone(), controller.clone());
+        Self::with(state, source, controller).await
     }
 
-    fn client(&self) -> Client {
+    async fn with(state: ApiState, source: Arc<FakeSource>, controller: Arc<FakeController>) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let socket = directory.path().join("run/gateway.sock");
+        let (trigger, shutdown) = drain::channel();
+        let bound = server::bind(&socket).await.unwrap();
+        let task = tokio::spawn(server::serve(bound, state, shutdown.requested()));
+        Self { directory, socket, source, controller, trigger, task }
+    }
+
+    pub(crate) fn client(&self) -> Client {
         Client::new(&self.socket)
     }
 
-    async fn stop(self) -> TempDir {
+    pub(crate) async fn stop(self) -> TempDir {
         self.trigger.request();
         self.task.await.unwrap().unwrap();
         self.directory
     }
+}
+
+pub(crate) fn state(source: Arc<FakeSource>, controller: Arc<FakeController>) -> ApiState {
+    ApiState { source, controller, roles: RoleMap::default().into(), audit: Audit::default() }
 }
 
 fn mode(path: &Path) -> u32 {
@@ -67,8 +85,13 @@ async fn problem(running: &Running, path: &str) -> Problem {
 
 /// The answer to a request as it is on the wire.
 async fn raw(socket: &Path, request: &str) -> String {
+    exchange(socket, &format!("{request} HTTP/1.1\r\nConnection: close\r\n\r\n")).await
+}
+
+/// What comes back for these bytes, until the server closes.
+async fn exchange(socket: &Path, request: &str) -> String {
     let mut stream = UnixStream::connect(socket).await.unwrap();
-    stream.write_all(format!("{request} HTTP/1.1\r\nConnection: close\r\n\r\n").as_bytes()).await.unwrap();
+    stream.write_all(request.as_bytes()).await.unwrap();
     let mut answer = String::new();
     stream.read_to_string(&mut answer).await.unwrap();
     answer
@@ -93,7 +116,7 @@ async fn flows_are_chosen_by_every_field_of_the_filter() {
         tenant: Some("bank-a".to_owned()),
         protocol: Some(Protocol::Udp),
         state: Some(FlowState::HalfOpen),
-        limit: FlowLimit::DEFAULT,
+        ..FlowFilter::default()
     };
     assert_eq!(client.flows(&chosen).await.unwrap().flows, fake::flows()[1..2]);
     let contradiction = FlowFilter { protocol: Some(Protocol::Tcp), ..chosen };
@@ -142,6 +165,7 @@ async fn problem_documents_say_so_and_have_the_status_of_the_answer() {
     let answer = raw(&running.socket, "DELETE /v1/flows").await;
     assert!(answer.starts_with("HTTP/1.1 405 Method Not Allowed\r\n"), "{answer}");
     assert!(answer.contains("content-type: application/problem+json\r\n"), "{answer}");
+    assert!(answer.contains("allow: GET,HEAD\r\n"), "{answer}");
     let (_, body) = answer.split_once("\r\n\r\n").unwrap();
     let problem: Problem = serde_json::from_str(body).unwrap();
     assert_eq!((problem.status, problem.title.as_str()), (405, "Method Not Allowed"));
@@ -170,10 +194,10 @@ async fn a_panic_of_the_source_fails_one_request_only() {
 }
 
 #[tokio::test]
-async fn the_socket_is_for_owner_and_group_and_goes_with_the_server() {
+async fn the_socket_is_for_all_and_goes_with_the_server() {
     let running = Running::start().await;
     let socket = running.socket.clone();
-    assert_eq!(mode(&socket), 0o660);
+    assert_eq!(mode(&socket), 0o666);
     assert_eq!(mode(socket.parent().unwrap()), 0o755);
     let _directory = running.stop().await;
     assert!(!socket.exists());

@@ -1,19 +1,30 @@
 //! What the API's two ends exchange. Units stand last in the name of a field.
 
+mod flows;
+mod tenancy;
+
+pub use super::problem::{Problem, ProblemKind};
+pub use flows::{AddressOrPrefix, AddressOrPrefixError, FlowFilter, FlowLimit, FlowLimitError, FlowList};
+pub use tenancy::{
+    Deadline, DrainRequest, Health, History, HistoryVersion, PeerGroupList, RollbackRequest, TenantList,
+    VersionDiff, WeightRequest,
+};
+
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
 
 use gateway_common::abi;
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use crate::config;
 
 /// Declares an enum that is one lower-case word in JSON, in a query, on the command line and in tables.
 macro_rules! word {
-    ($(#[doc = $doc:literal])+ $name:ident { $($(#[doc = $variant_doc:literal])+ $variant:ident = $word:literal,)+ }) => {
+    ($(#[doc = $doc:tt])+ $name:ident { $($(#[doc = $variant_doc:tt])+ $variant:ident = $word:tt,)+ }) => {
         $(#[doc = $doc])+
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, clap::ValueEnum)]
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema, clap::ValueEnum)]
         pub enum $name {
             $($(#[doc = $variant_doc])+ #[serde(rename = $word)] #[value(name = $word)] $variant,)+
         }
@@ -145,7 +156,7 @@ impl From<abi::State> for FlowState {
 }
 
 /// What the node is doing: `GET /v1/status`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Status {
     /// Version of the daemon.
     pub version: String,
@@ -168,7 +179,7 @@ pub struct Status {
 }
 
 /// One node of the gateway.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct NodeStatus {
     /// Its name.
     pub name: String,
@@ -183,9 +194,10 @@ pub struct NodeStatus {
 }
 
 /// The configuration in force.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct ConfigStatus {
     /// Its file.
+    #[schema(value_type = String)]
     pub path: PathBuf,
     /// Raised with every configuration that comes into force.
     pub generation: u32,
@@ -194,16 +206,18 @@ pub struct ConfigStatus {
 }
 
 /// The two whitelisted addresses.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Vips {
     /// NPCI calls it.
+    #[schema(value_type = String)]
     pub ingress: Ipv4Addr,
     /// NPCI is called from it.
+    #[schema(value_type = String)]
     pub egress: Ipv4Addr,
 }
 
 /// A configured network interface.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct InterfaceStatus {
     /// Its name.
     pub name: String,
@@ -233,7 +247,7 @@ impl InterfaceStatus {
 }
 
 /// A table of the data path.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct TableStatus {
     /// Its name, lower case.
     pub name: String,
@@ -244,11 +258,12 @@ pub struct TableStatus {
 }
 
 /// A tenant and its traffic. Packets and bytes are those translated, counted as frames.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct TenantStatus {
     /// Its name.
     pub name: String,
     /// The inside address that stands for it.
+    #[schema(value_type = String)]
     pub nat_ip: Ipv4Addr,
     /// Flows now tracked, half-open ones excluded.
     pub flows: u64,
@@ -269,7 +284,7 @@ pub struct TenantStatus {
 }
 
 /// A tracked flow.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Flow {
     /// The tenant's name.
     pub tenant: String,
@@ -294,117 +309,22 @@ pub struct Flow {
 }
 
 /// The two ends of a packet.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 pub struct Endpoints {
     /// Source address.
+    #[schema(value_type = String)]
     pub source: Ipv4Addr,
     /// Source port, or the identifier of an ICMP echo.
     pub source_port: u16,
     /// Destination address.
+    #[schema(value_type = String)]
     pub destination: Ipv4Addr,
     /// Destination port; 0 for ICMP.
     pub destination_port: u16,
 }
 
-/// Flows that match a [`FlowFilter`]: `GET /v1/flows`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct FlowList {
-    /// How many flows match.
-    pub total: u64,
-    /// Are some of them left out because of the limit?
-    pub truncated: bool,
-    /// The flows, at most as many as the limit.
-    pub flows: Vec<Flow>,
-}
-
-/// Which flows are asked for. Every given field has to match.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct FlowFilter {
-    /// The tenant's name.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub tenant: Option<String>,
-    /// The protocol.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub protocol: Option<Protocol>,
-    /// The state.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub state: Option<FlowState>,
-    /// How many flows at most.
-    #[serde(default)]
-    pub limit: FlowLimit,
-}
-
-impl FlowFilter {
-    /// Does a flow match? The limit is for the caller to keep.
-    pub fn matches(&self, tenant: &str, protocol: Protocol, state: FlowState) -> bool {
-        self.tenant.as_deref().is_none_or(|wanted| wanted == tenant)
-            && self.protocol.is_none_or(|wanted| wanted == protocol)
-            && self.state.is_none_or(|wanted| wanted == state)
-    }
-}
-
-/// How many flows one answer holds at most: 0 to 10,000.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(try_from = "u32", into = "u32")]
-pub struct FlowLimit(u32);
-
-impl FlowLimit {
-    /// What a request without a limit gets: some screens full.
-    pub const DEFAULT: Self = Self(100);
-    /// The most that a request gets: an answer of some 4 MB. More is refused, not cut.
-    pub const MAX: Self = Self(10_000);
-
-    /// The limit as a number.
-    pub fn get(self) -> usize {
-        self.0 as usize
-    }
-}
-
-impl Default for FlowLimit {
-    fn default() -> Self {
-        Self::DEFAULT
-    }
-}
-
-impl std::fmt::Display for FlowLimit {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        self.0.fmt(f)
-    }
-}
-
-impl From<FlowLimit> for u32 {
-    fn from(limit: FlowLimit) -> Self {
-        limit.0
-    }
-}
-
-impl TryFrom<u32> for FlowLimit {
-    type Error = FlowLimitError;
-
-    fn try_from(value: u32) -> Result<Self, FlowLimitError> {
-        if value <= Self::MAX.0 { Ok(Self(value)) } else { Err(FlowLimitError { text: value.to_string() }) }
-    }
-}
-
-impl std::str::FromStr for FlowLimit {
-    type Err = FlowLimitError;
-
-    fn from_str(text: &str) -> Result<Self, FlowLimitError> {
-        let value: u32 = text.parse().map_err(|_| FlowLimitError { text: text.to_owned() })?;
-        Self::try_from(value)
-    }
-}
-
-/// More flows were asked for than one answer holds.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the limit {text} is not a number from 0 to {}", FlowLimit::MAX)]
-pub struct FlowLimitError {
-    text: String,
-}
-
 /// What was dropped, why and of whom: `GET /v1/drops`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Drops {
     /// All dropped packets.
     pub total: u64,
@@ -415,7 +335,7 @@ pub struct Drops {
 }
 
 /// Packets dropped for one reason.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct DropCount {
     /// The reason's stable name.
     pub reason: String,
@@ -426,23 +346,10 @@ pub struct DropCount {
 }
 
 /// Packets dropped of one tenant.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct TenantDrops {
     /// The tenant's name.
     pub tenant: String,
     /// How many.
     pub packets: u64,
-}
-
-/// Why a request was refused: a problem document (RFC 9457) of the type `about:blank`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Problem {
-    /// What the HTTP status means.
-    pub title: String,
-    /// The HTTP status.
-    pub status: u16,
-    /// What is wrong.
-    pub detail: String,
-    /// What to do about it.
-    pub remedy: String,
 }

@@ -121,13 +121,14 @@ impl Gateway {
             state.tenants.iter().map(|(name, id)| (*id, name.as_str())).collect();
         let timeouts = state.tables.settings()?.timeouts;
         let now_ns = monotonic_ns();
-        let (mut total, limit, mut found) = (0, filter.limit.get(), Vec::new());
+        let (mut total, limit, mut found) = (0, filter.most(), Vec::new());
         for (table, map) in
             [FlowTable::Established, FlowTable::HalfOpen].into_iter().zip(state.tables.flow_maps())
         {
             let wanted = |entry: &CtEntry| {
                 let Some(protocol) = entry.protocol() else { return false };
-                let matches = filter.matches(name_of(&names, entry), protocol.into(), entry.state().into());
+                let (name, state) = (name_of(&names, entry), entry.state().into());
+                let matches = filter.matches(name, protocol.into(), state, &ends(entry));
                 total += u64::from(matches);
                 matches && total <= limit as u64
             };
@@ -179,7 +180,7 @@ fn flow(
 ) -> Flow {
     let secs = |ns: u64| ns / 1_000_000_000;
     let idle_ns = now_ns.saturating_sub(last_seen_ns);
-    let (key, pair) = (&entry.key, &entry.pair);
+    let [original, translated] = ends(entry);
     let direction =
         if entry.flags.contains(EntryFlags::INGRESS) { Direction::Ingress } else { Direction::Egress };
     Flow {
@@ -187,23 +188,31 @@ fn flow(
         direction,
         protocol: protocol.into(),
         state: entry.state().into(),
-        original: Endpoints {
-            source: key.src.into(),
-            source_port: key.src_port.number(),
-            destination: key.dst.into(),
-            destination_port: key.dst_port.number(),
-        },
-        translated: Endpoints {
-            source: pair.dst.into(),
-            source_port: pair.dst_port.number(),
-            destination: pair.src.into(),
-            destination_port: pair.src_port.number(),
-        },
+        original,
+        translated,
         age_secs: secs(now_ns.saturating_sub(entry.birth_ns)),
         idle_secs: secs(idle_ns),
         expires_in_secs: secs(lifetime_ns.saturating_sub(idle_ns)),
         owner: entry.owner,
     }
+}
+
+/// The ends of the opener's packets, as they come in and as they go out.
+fn ends(entry: &CtEntry) -> [Endpoints; 2] {
+    let (key, pair) = (&entry.key, &entry.pair);
+    let original = Endpoints {
+        source: key.src.into(),
+        source_port: key.src_port.number(),
+        destination: key.dst.into(),
+        destination_port: key.dst_port.number(),
+    };
+    let translated = Endpoints {
+        source: pair.dst.into(),
+        source_port: pair.dst_port.number(),
+        destination: pair.src.into(),
+        destination_port: pair.src_port.number(),
+    };
+    [original, translated]
 }
 
 /// Addresses of the gateway that somebody also put on an interface: the kernel would answer ARP for them as well.
