@@ -6,18 +6,10 @@ use anyhow::Context as _;
 use clap::Parser as _;
 use gateway_daemon::app;
 use gateway_daemon::cli::run::RunOptions;
-use gateway_daemon::cli::{self, Cli, Command, Exit};
+use gateway_daemon::cli::{self, Cli, Exit};
 
 fn main() -> ExitCode {
-    let done = match Cli::parse().command {
-        Command::Run(options) => run(&options),
-        Command::Status(options) => options.execute(),
-        Command::Flows(options) => options.execute(),
-        Command::Drops(options) => options.execute(),
-        Command::Config(options) => options.execute(),
-        Command::Unload(options) => options.execute(),
-    };
-    cli::report(done).into()
+    cli::report(Cli::parse().command.execute(run)).into()
 }
 
 fn run(options: &RunOptions) -> anyhow::Result<Exit> {

@@ -75,11 +75,11 @@ fn metrics_are_served_over_http() {
 }
 
 #[test]
-fn a_daemon_that_is_not_there_is_told_apart() {
+fn a_daemon_that_is_not_there_is_a_failure_with_help() {
     let lab = Lab::new(Mode::Tc);
     let world = running(&lab);
     world.gateway.process().kill();
     let output = world.gateway.cli_output(&["status"]);
-    assert_eq!(output.status.code(), Some(3), "{output:?}");
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
     assert!(String::from_utf8_lossy(&output.stderr).contains("help:"), "{output:?}");
 }

@@ -50,6 +50,20 @@ pub(super) fn duration(secs: u64) -> String {
     }
 }
 
+/// A time as "2023-11-14 22:13:20Z" (the algorithm is Howard Hinnant's `civil_from_days`, for years after 1970).
+pub(super) fn utc(unix_secs: u64) -> String {
+    let (days, secs) = (unix_secs / 86_400 + 719_468, unix_secs % 86_400);
+    let (era, day_of_era) = (days / 146_097, days % 146_097);
+    let year_of_era = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    // Months from March on, so that the leap day is the last of the year.
+    let month_from_march = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
+    let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
+    let year = era * 400 + year_of_era + u64::from(month <= 2);
+    format!("{year}-{month:02}-{day:02} {:02}:{:02}:{:02}Z", secs / 3_600, secs / 60 % 60, secs % 60)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -65,6 +79,20 @@ mod tests {
         assert_eq!(
             [0, 1_023, 1_024, 1_536, 5 << 30, u64::MAX].map(bytes),
             ["0 B", "1023 B", "1.0 KiB", "1.5 KiB", "5.0 GiB", "15.9 EiB"]
+        );
+    }
+
+    #[test]
+    fn times_are_dates() {
+        assert_eq!(
+            [0, 951_782_399, 951_782_400, 1_700_000_000, 4_107_542_400].map(utc),
+            [
+                "1970-01-01 00:00:00Z",
+                "2000-02-28 23:59:59Z",
+                "2000-02-29 00:00:00Z",
+                "2023-11-14 22:13:20Z",
+                "2100-03-01 00:00:00Z"
+            ]
         );
     }
 

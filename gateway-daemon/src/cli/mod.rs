@@ -2,16 +2,32 @@
 //!
 //! `run` is the agent; the other verbs ask it through the API, or look at a configuration file.
 
-mod client;
+pub mod apply;
+pub mod backend;
+pub mod bugreport;
+pub mod change;
+mod changes;
+pub mod client;
 mod columns;
 pub mod config;
+pub mod document;
+pub mod drain;
 pub mod drops;
 pub mod flows;
 mod format;
+pub mod health;
+pub mod listener;
+pub mod mistake;
 mod output;
+pub mod peer_group;
+pub mod pool;
 pub mod run;
+pub mod shell;
 pub mod status;
+pub mod tenant;
+pub mod top;
 pub mod unload;
+pub mod versions;
 
 #[cfg(test)]
 pub(crate) mod golden;
@@ -24,21 +40,26 @@ use clap::{Parser, Subcommand};
 
 use crate::api::client::ClientError;
 use crate::api::server::BindError;
+use crate::api::types::{Problem, ProblemKind};
 use crate::config::ConfigError;
 use crate::datapath::desired::DesiredError;
 use crate::log::LogError;
+use document::DocumentError;
+use mistake::Mistake;
 
 /// Shown below every long help.
 const EXIT_CODES: &str = "\
 Exit codes:
   0  done
-  1  it failed while running
-  2  the configuration or the command line is wrong
-  3  the daemon can't be reached";
+  1  it failed while running, or the daemon can't be reached
+  2  what was asked for is wrong: command line, configuration, document, or what it names
+  3  not permitted
+  4  somebody else changed something in between: look again and decide anew";
 
 /// Two-IP gateway: NPCI sees two addresses, every tenant keeps its own.
 ///
-/// `run` is the agent. `status`, `flows` and `drops` ask the running agent through its unix socket.
+/// `run` is the agent. The other commands ask the running agent through its unix socket, but for `config`, `unload`,
+/// `completions` and `man`.
 #[derive(Debug, Parser)]
 #[command(name = "gateway-daemon", version, after_help = EXIT_CODES)]
 pub struct Cli {
@@ -58,10 +79,75 @@ pub enum Command {
     Flows(flows::FlowsOptions),
     /// Show why packets were dropped, and of whom.
     Drops(drops::DropsOptions),
+    /// Show every backend and its health.
+    Health(health::ListOptions),
+    /// Show what the tenants move, live.
+    Top(top::TopOptions),
+    /// Add, change, drain and remove tenants.
+    Tenant(tenant::TenantOptions),
+    /// Add and remove ports of the ingress VIP.
+    Listener(listener::ListenerOptions),
+    /// Add, change and remove pools of backends.
+    Pool(pool::PoolOptions),
+    /// Add, weigh, drain and remove backends.
+    Backend(backend::BackendOptions),
+    /// Add, change and remove groups of NPCI's endpoints.
+    PeerGroup(peer_group::PeerGroupOptions),
+    /// Make tenants and peer groups as a document has them; all or none.
+    Apply(apply::ApplyOptions),
+    /// Show what `apply --prune` would change.
+    Diff(apply::DiffOptions),
+    /// Print all tenants and peer groups, as `apply` takes them.
+    Export(versions::ExportOptions),
+    /// Show who changed what, when and why.
+    History(versions::HistoryOptions),
+    /// Make what an earlier version held the newest version.
+    Rollback(versions::RollbackOptions),
+    /// Let the daemon read its settings again.
+    Reload(versions::ReloadOptions),
+    /// Collect what a report of a defect needs.
+    Bugreport(bugreport::BugreportOptions),
     /// Check a configuration file, or print one to start from.
     Config(config::ConfigOptions),
     /// Detach the gateway from the kernel and forget all flows.
     Unload(unload::UnloadOptions),
+    /// Print a script that completes this command line in a shell.
+    Completions(shell::CompletionsOptions),
+    /// Print the manual page, or write those of all commands.
+    Man(shell::ManOptions),
+}
+
+impl Command {
+    /// Does what is asked for. How to be the agent is for the caller to say: the command line is only its client.
+    pub fn execute(
+        &self,
+        run: impl FnOnce(&run::RunOptions) -> anyhow::Result<Exit>,
+    ) -> anyhow::Result<Exit> {
+        match self {
+            Self::Run(options) => run(options),
+            Self::Status(options) => options.execute(),
+            Self::Flows(options) => options.execute(),
+            Self::Drops(options) => options.execute(),
+            Self::Health(options) => options.execute(),
+            Self::Top(options) => options.execute(),
+            Self::Tenant(options) => options.execute(),
+            Self::Listener(options) => options.execute(),
+            Self::Pool(options) => options.execute(),
+            Self::Backend(options) => options.execute(),
+            Self::PeerGroup(options) => options.execute(),
+            Self::Apply(options) => options.execute(),
+            Self::Diff(options) => options.execute(),
+            Self::Export(options) => options.execute(),
+            Self::History(options) => options.execute(),
+            Self::Rollback(options) => options.execute(),
+            Self::Reload(options) => options.execute(),
+            Self::Bugreport(options) => options.execute(),
+            Self::Config(options) => options.execute(),
+            Self::Unload(options) => options.execute(),
+            Self::Completions(options) => options.execute(),
+            Self::Man(options) => options.execute(),
+        }
+    }
 }
 
 /// How a command ended, as the help has it.
@@ -70,12 +156,14 @@ pub enum Command {
 pub enum Exit {
     /// Done.
     Done = 0,
-    /// It failed while running.
+    /// It failed while running, or the daemon can't be reached.
     Failed = 1,
-    /// The configuration or the command line is wrong.
+    /// What was asked for is wrong.
     Refused = 2,
-    /// The daemon can't be reached.
-    Unreachable = 3,
+    /// Not permitted.
+    NotPermitted = 3,
+    /// Somebody else changed something in between.
+    Conflict = 4,
 }
 
 impl From<Exit> for ExitCode {
@@ -102,23 +190,57 @@ fn message(error: &anyhow::Error) -> String {
     if let Some(error) = error.downcast_ref::<ConfigError>() {
         return error.to_string();
     }
+    let listed = error.downcast_ref::<ClientError>().map(listed).unwrap_or_default();
     match remedy(error) {
-        Some(remedy) => format!("error: {error:#}\n  = help: {remedy}"),
+        Some(remedy) => format!("error: {error:#}\n{listed}  = help: {remedy}"),
         None => format!("error: {error:#}"),
     }
 }
 
+/// The wrong fields, where there are several.
+fn listed(error: &ClientError) -> String {
+    let ClientError::Refused(Problem { problems, .. }) = error else { return String::new() };
+    let several = problems.iter().filter(|_| problems.len() > 1);
+    several
+        .flat_map(|one| ["  ", &one.path, ": ", &one.problem, "\n    = help: ", &one.remedy, "\n"])
+        .collect()
+}
+
 fn remedy(error: &anyhow::Error) -> Option<&str> {
     let client = error.downcast_ref::<ClientError>().map(ClientError::remedy);
-    client.or_else(|| error.downcast_ref::<BindError>().map(BindError::remedy))
+    let bind = || error.downcast_ref::<BindError>().map(BindError::remedy);
+    let mistake = || error.downcast_ref::<Mistake>().map(|mistake| mistake.remedy.as_str());
+    let document = || error.downcast_ref::<DocumentError>().map(DocumentError::remedy);
+    client.or_else(bind).or_else(mistake).or_else(document)
 }
 
 fn exit_of(error: &anyhow::Error) -> Exit {
-    if error.is::<ConfigError>() || error.is::<DesiredError>() || error.is::<LogError>() {
+    let wrong_file = error.is::<ConfigError>() || error.is::<DesiredError>() || error.is::<DocumentError>();
+    if wrong_file || error.is::<LogError>() || error.is::<Mistake>() {
         return Exit::Refused;
     }
     match error.downcast_ref::<ClientError>() {
-        Some(error) if error.is_unreachable() => Exit::Unreachable,
+        Some(ClientError::NotPermitted { .. }) => Exit::NotPermitted,
+        Some(ClientError::Refused(problem)) => exit_of_problem(problem.kind),
         _ => Exit::Failed,
+    }
+}
+
+fn exit_of_problem(kind: ProblemKind) -> Exit {
+    match kind {
+        ProblemKind::NotPermitted => Exit::NotPermitted,
+        ProblemKind::VersionMoved | ProblemKind::Conflict => Exit::Conflict,
+        ProblemKind::BadRequest
+        | ProblemKind::NotFound
+        | ProblemKind::MethodNotAllowed
+        | ProblemKind::Exists
+        | ProblemKind::TooLarge
+        | ProblemKind::NotJson
+        | ProblemKind::Invalid => Exit::Refused,
+        ProblemKind::ReadOnly
+        | ProblemKind::NotApplied
+        | ProblemKind::Unavailable
+        | ProblemKind::Defect
+        | ProblemKind::Other => Exit::Failed,
     }
 }

@@ -1,5 +1,7 @@
 //! What the operator types and sees.
 
+mod change;
+
 use std::net::Ipv4Addr;
 use std::path::Path;
 use std::time::{Duration, UNIX_EPOCH};
@@ -38,6 +40,29 @@ fn the_help_is_the_committed_one() {
     let mut text = String::new();
     help(&mut command, &mut text);
     assert_golden("help.txt", &text);
+}
+
+/// One row a command that does something.
+fn rows(command: &clap::Command, above: &str, text: &mut String) {
+    let name = format!("{above}{}", command.get_name());
+    let below: Vec<_> = command.get_subcommands().filter(|one| one.get_name() != "help").collect();
+    if below.is_empty() {
+        let about = command.get_about().map(ToString::to_string).unwrap_or_default();
+        text.extend(["| `", &name, "` | ", &about, " |\n"]);
+    }
+    for command in below {
+        rows(command, &format!("{name} "), text);
+    }
+}
+
+#[test]
+fn the_manual_lists_every_command() {
+    let mut text = include_str!("tests/cli-head.md").to_owned();
+    for command in Cli::command().get_subcommands() {
+        rows(command, "", &mut text);
+    }
+    text.push_str(include_str!("tests/cli-tail.md"));
+    assert_golden("../../../docs/cli.md", &text);
 }
 
 #[test]
@@ -123,7 +148,7 @@ fn errors_have_causes_help_and_an_exit_code() {
         text.starts_with("error: the gateway daemon is not running: nobody listens on /run/x.sock: why\n")
     );
     assert!(text.contains("\n  = help: start it with "), "{text}");
-    assert_eq!(exit_of(&unreachable), Exit::Unreachable);
+    assert_eq!(exit_of(&unreachable), Exit::Failed);
 
     let running = anyhow::Error::from(BindError::AlreadyRunning { path: socket() }).context("cannot start");
     assert!(message(&running).starts_with("error: cannot start: a gateway daemon is already running"));
