@@ -195,7 +195,7 @@ impl Client {
 /// An answer, and the version that it belongs to, if it does to one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Answer<T> {
-    /// Its ETag.
+    /// Its `ETag`.
     pub version: Option<Version>,
     /// The answer.
     pub value: T,

@@ -229,8 +229,9 @@ fn if_match(headers: &HeaderMap) -> Result<Option<Version>, Problem> {
     if text == "*" {
         return Ok(None);
     }
-    let number = text.strip_prefix('"').and_then(|text| text.strip_suffix('"'));
-    let digits = number.filter(|number| number.bytes().all(|byte| byte.is_ascii_digit()));
+    // An entity tag is quoted; a shell easily takes the quotes away, and a number has no other meaning here.
+    let number = text.strip_prefix('"').and_then(|text| text.strip_suffix('"')).unwrap_or(text);
+    let digits = Some(number).filter(|number| number.bytes().all(|byte| byte.is_ascii_digit()));
     digits.and_then(|number| number.parse().ok()).map(|number| Some(Version(number))).ok_or_else(|| {
         let detail = "the header If-Match names no version";
         Problem::new(ProblemKind::BadRequest, detail, r#"send the ETag of an answer, as in If-Match: "7""#)
@@ -253,8 +254,9 @@ mod tests {
         assert_eq!(if_match(&HeaderMap::new()).unwrap(), None);
         assert_eq!(if_match(&with("*")).unwrap(), None);
         assert_eq!(if_match(&with("\"7\"")).unwrap(), Some(Version(7)));
+        assert_eq!(if_match(&with("7")).unwrap(), Some(Version(7)));
         for text in
-            ["7", "", "W/\"7\"", "\"\"", "\"-1\"", "\"+7\"", "\"1\", \"2\"", "\"99999999999999999999\""]
+            ["\"7", "", "W/\"7\"", "\"\"", "\"-1\"", "\"+7\"", "\"1\", \"2\"", "\"99999999999999999999\""]
         {
             assert_eq!(if_match(&with(text)).unwrap_err().kind, ProblemKind::BadRequest, "{text}");
         }

@@ -110,7 +110,7 @@ fn if_match() -> Value {
     json!({
         "name": "If-Match", "in": "header", "required": false,
         "description": "Refuse unless this version is in force: the ETag of an answer.",
-        "schema": {"type": "string", "pattern": r#"^"[0-9]{1,19}"$"#},
+        "schema": {"type": "string", "pattern": r#"^([0-9]{1,19}|"[0-9]{1,19}")$"#},
         "example": "\"7\"",
     })
 }

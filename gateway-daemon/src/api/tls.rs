@@ -161,7 +161,7 @@ impl Reloader {
             match self.reload() {
                 Ok(()) => tracing::info!("the certificates of the API have changed and were read again"),
                 Err(error) => {
-                    tracing::warn!("the old certificates of the API stay in use: {}", chain(&error))
+                    tracing::warn!("the old certificates of the API stay in use: {}", chain(&error));
                 }
             }
             seen = now;

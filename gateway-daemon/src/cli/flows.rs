@@ -66,9 +66,8 @@ impl FlowsOptions {
         let filter = self.filter();
         self.client.show(
             async |client| client.flows(&filter).await,
-            |list| match self.count {
-                true => total(&FlowList { truncated: false, ..list.clone() }),
-                false => render(list),
+            |list| {
+                if self.count { total(&FlowList { truncated: false, ..list.clone() }) } else { render(list) }
             },
         )
     }

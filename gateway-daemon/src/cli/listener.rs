@@ -139,7 +139,7 @@ impl AddOptions {
 }
 
 /// The word that stands for a value on the command line, and in the API.
-pub(super) fn word(value: impl ValueEnum) -> String {
+pub(super) fn word(value: impl ValueEnum + Copy) -> String {
     value.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default()
 }
 

@@ -205,8 +205,10 @@ fn message(error: &anyhow::Error) -> String {
 /// The wrong fields, where there are several.
 fn listed(error: &ClientError) -> String {
     let ClientError::Refused(Problem { problems, .. }) = error else { return String::new() };
-    let lines = problems.iter().filter(|_| problems.len() > 1);
-    lines.map(|one| format!("  {}: {}\n    = help: {}\n", one.path, one.problem, one.remedy)).collect()
+    let several = problems.iter().filter(|_| problems.len() > 1);
+    several
+        .flat_map(|one| ["  ", &one.path, ": ", &one.problem, "\n    = help: ", &one.remedy, "\n"])
+        .collect()
 }
 
 fn remedy(error: &anyhow::Error) -> Option<&str> {

@@ -42,6 +42,29 @@ fn the_help_is_the_committed_one() {
     assert_golden("help.txt", &text);
 }
 
+/// One row a command that does something.
+fn rows(command: &clap::Command, above: &str, text: &mut String) {
+    let name = format!("{above}{}", command.get_name());
+    let below: Vec<_> = command.get_subcommands().filter(|one| one.get_name() != "help").collect();
+    if below.is_empty() {
+        let about = command.get_about().map(ToString::to_string).unwrap_or_default();
+        text.extend(["| `", &name, "` | ", &about, " |\n"]);
+    }
+    for command in below {
+        rows(command, &format!("{name} "), text);
+    }
+}
+
+#[test]
+fn the_manual_lists_every_command() {
+    let mut text = include_str!("tests/cli-head.md").to_owned();
+    for command in Cli::command().get_subcommands() {
+        rows(command, "", &mut text);
+    }
+    text.push_str(include_str!("tests/cli-tail.md"));
+    assert_golden("../../../docs/cli.md", &text);
+}
+
 #[test]
 fn the_status_is_readable_at_a_glance() {
     assert_golden("status.txt", &shown(&fake::status()));

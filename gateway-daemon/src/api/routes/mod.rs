@@ -31,7 +31,7 @@ pub(super) fn all() -> OpenApiRouter<ApiState> {
         .merge(change::routes())
 }
 
-/// An answer that belongs to a version: its ETag.
+/// An answer that belongs to a version: its `ETag`.
 struct Versioned<T>(Version, T);
 
 impl<T: Serialize> IntoResponse for Versioned<T> {

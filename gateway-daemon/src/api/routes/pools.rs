@@ -48,7 +48,7 @@ struct BackendPath {
 }
 
 impl BackendPath {
-    fn to_be(self, state: AdminState, drain_until: Option<u64>) -> Edit {
+    fn with_state(self, state: AdminState, drain_until: Option<u64>) -> Edit {
         let Self { tenant, pool, backend } = self;
         Edit::SetBackendState { tenant, pool, backend, state, drain_until }
     }
@@ -124,7 +124,7 @@ async fn drain_backend(
     terms: Terms,
     OptionalBody(request): OptionalBody<DrainRequest>,
 ) -> Changed {
-    change(state, terms, path.to_be(AdminState::Draining, drain_until(request))).await
+    change(state, terms, path.with_state(AdminState::Draining, drain_until(request))).await
 }
 
 /// Give a backend new flows again.
@@ -135,7 +135,7 @@ async fn resume_backend(
     PathOf(path): PathOf<BackendPath>,
     terms: Terms,
 ) -> Changed {
-    change(state, terms, path.to_be(AdminState::Active, None)).await
+    change(state, terms, path.with_state(AdminState::Active, None)).await
 }
 
 /// Give a backend no new flows, and reset those that it has.
@@ -146,5 +146,5 @@ async fn maintain_backend(
     PathOf(path): PathOf<BackendPath>,
     terms: Terms,
 ) -> Changed {
-    change(state, terms, path.to_be(AdminState::Maintenance, None)).await
+    change(state, terms, path.with_state(AdminState::Maintenance, None)).await
 }

@@ -262,7 +262,7 @@ async fn the_envelope_is_checked_too() {
         ("PUT /v1/tenants/a", json, large.as_str(), 413),
         ("POST /v1/apply?dry_run=maybe", json, "{}", 400),
         ("POST /v1/apply?dryrun=true", json, "{}", 400),
-        ("POST /v1/apply", "Content-Type: application/json\r\nIf-Match: 1\r\n", "{}", 400),
+        ("POST /v1/apply", "Content-Type: application/json\r\nIf-Match: W/\"1\"\r\n", "{}", 400),
         ("POST /v1/apply", "Content-Type: application/json\r\nGateway-Reason: \u{7}\r\n", "{}", 400),
         ("PUT /v1/tenants/%ff", json, "{}", 400),
         ("GET /v1/history?limit=0", "", "", 400),

@@ -84,11 +84,17 @@ async fn schemathesis_finds_no_difference() {
     let router = router(state(FakeSource::new(), FakeController::new())).layer(Extension(root));
     let server = tokio::spawn(async move { axum::serve(listener, router).await });
     let examples = std::env::var("GATEWAY_SCHEMATHESIS_EXAMPLES").unwrap_or_else(|_| "50".to_owned());
+    // It leaves files behind where it runs.
+    let directory = tempfile::tempdir().unwrap();
+    let place = directory.path().to_owned();
+    let config = manifest().join("tests/schemathesis.toml");
     let run = tokio::task::spawn_blocking(move || {
         Command::new(schemathesis())
-            .args(["--config-file", "tests/schemathesis.toml", "run", &url, "--checks", "all", "--no-color"])
+            .arg("--config-file")
+            .arg(config)
+            .args(["run", &url, "--checks", "all", "--no-color"])
             .args(["--max-examples", &examples, "--seed", "1"])
-            .current_dir(manifest())
+            .current_dir(place)
             .output()
             .expect("schemathesis starts: see this test's documentation")
     });

@@ -8,7 +8,7 @@ const BLOCK: usize = 512;
 pub(super) struct Tar(Vec<u8>);
 
 impl Tar {
-    /// Adds a file. A name longer than 100 bytes is cut.
+    /// Adds a file. Its name has at most 100 bytes: it is one of ours.
     pub(super) fn file(&mut self, name: &str, contents: &[u8], mode: u32, unix_secs: u64) {
         self.0.extend(header(name, contents.len(), mode, unix_secs));
         self.0.extend(contents);
@@ -28,10 +28,11 @@ impl Tar {
 }
 
 fn header(name: &str, length: usize, mode: u32, unix_secs: u64) -> [u8; BLOCK] {
+    assert!(name.len() <= 100, "{name} needs an extension of the format");
     let mut header = [0; BLOCK];
     // The sum is over a header whose own sum is blank.
     let fields: [(usize, &str); 9] = [
-        (0, &name[..name.floor_char_boundary(100)]),
+        (0, name),
         (100, &format!("{mode:07o}")),
         (108, "0000000"),
         (116, "0000000"),

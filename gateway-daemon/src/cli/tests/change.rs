@@ -109,8 +109,8 @@ fn tables_and_documents_are_readable() {
         "rollback 4",
         "reload",
     ];
-    let text: String =
-        lines.iter().map(|line| format!("$ gateway-daemon {line}\n{}\n", served.done(line))).collect();
+    let shown = lines.map(|line| ["$ gateway-daemon ", line, "\n", &served.done(line), "\n"].concat());
+    let text = shown.concat();
     assert_golden("changes.txt", &text);
 }
 
