@@ -90,6 +90,12 @@ pub(crate) fn status() -> Status {
             .map(|(n, counter)| (counter.name().to_owned(), n * 1_111))
             .collect(),
         tenants: vec![tenant("bank-a", 30), tenant("bank-b", 31)],
+        repairs: RepairStatus {
+            counts: [("map_entry".to_owned(), 2)].into(),
+            last_at_unix_secs: Some(LOADED_AT_UNIX_SECS),
+            last: Some("entries of the tables".to_owned()),
+            out_of_step: false,
+        },
         warnings: vec!["table half_open is full: new flows are dropped".to_owned()],
     }
 }

@@ -35,7 +35,8 @@ pub(super) async fn pass(
         return Problem::defect().into_response();
     };
     let (mut line, reads) = (begin(&request).by(&caller), reads(request.method()));
-    let allowed = allow(&state, &caller, route.as_ref(), request.method());
+    let role = state.roles.current().role_of(&caller);
+    let allowed = allow(role, &caller, route.as_ref(), request.method());
     let mut response = match allowed {
         Ok(()) => in_time(next.run(request)).await,
         Err(problem) => problem.into_response(),
@@ -43,6 +44,7 @@ pub(super) async fn pass(
     if let Ok(id) = HeaderValue::from_str(&line.request_id) {
         response.headers_mut().insert(REQUEST_ID, id);
     }
+    (state.answered)(role, response.status());
     line.status = response.status().as_u16();
     line.outcome = Outcome::of(line.status);
     line.version = version(response.headers());
@@ -58,13 +60,12 @@ fn reads(method: &Method) -> bool {
 
 /// A path that is not there needs the least role: whoever has none learns nothing.
 fn allow(
-    state: &ApiState,
+    role: Option<Role>,
     caller: &Caller,
     route: Option<&MatchedPath>,
     method: &Method,
 ) -> Result<(), Problem> {
     let needed = route.map_or(Role::Viewer, |route| Role::needed(method, route.as_str()));
-    let role = state.roles.current().role_of(caller);
     if role.is_some_and(|role| role >= needed) {
         return Ok(());
     }

@@ -12,14 +12,14 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
-use axum::http::{Method, Uri};
+use axum::http::{Method, StatusCode, Uri};
 use axum::middleware;
 use axum::routing::get;
 use nix::sys::stat::{Mode, fchmod};
 use tokio::net::{UnixListener, UnixSocket, UnixStream};
 
 use super::audit::Audit;
-use super::auth::RoleMap;
+use super::auth::{Role, RoleMap};
 use super::connections::Connections;
 use super::controller::Controller;
 use super::problem::{Problem, ProblemKind};
@@ -184,6 +184,9 @@ fn listen(path: &Path) -> Result<UnixListener, BindError> {
     bind().map_err(BindError::system("bind", path))
 }
 
+/// Hears of every answer: what the caller may do, if anything, and how it ended.
+pub type Answered = Arc<dyn Fn(Option<Role>, StatusCode) + Send + Sync>;
+
 /// What the API answers from, and what it changes. Cheap to clone.
 #[derive(Clone)]
 pub struct ApiState {
@@ -195,6 +198,8 @@ pub struct ApiState {
     pub roles: Roles,
     /// Where it is written down.
     pub audit: Audit,
+    /// Told of every answer.
+    pub answered: Answered,
 }
 
 /// The roles in force. All clones see the same, so that a reload reaches every listener and every open connection.

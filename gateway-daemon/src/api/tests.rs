@@ -65,7 +65,8 @@ impl Running {
 }
 
 pub(crate) fn state(source: Arc<FakeSource>, controller: Arc<FakeController>) -> ApiState {
-    ApiState { source, controller, roles: RoleMap::default().into(), audit: Audit::default() }
+    let roles = RoleMap::default().into();
+    ApiState { source, controller, roles, audit: Audit::default(), answered: Arc::new(|_, _| ()) }
 }
 
 fn mode(path: &Path) -> u32 {

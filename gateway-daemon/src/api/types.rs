@@ -174,8 +174,25 @@ pub struct Status {
     pub counters: BTreeMap<String, u64>,
     /// The tenants, in the order of the configuration.
     pub tenants: Vec<TenantStatus>,
+    /// What was repaired since the daemon started.
+    pub repairs: RepairStatus,
     /// What an operator should look at, one sentence each; empty when all is well.
     pub warnings: Vec<String>,
+}
+
+/// What somebody else had changed in the kernel and the daemon has put back.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct RepairStatus {
+    /// How many things of each kind: `map_entry`, `address`, `link`, `forwarding`, `route`, `neighbour`.
+    pub counts: BTreeMap<String, u64>,
+    /// When the last one was made: Unix time in seconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_at_unix_secs: Option<u64>,
+    /// What it was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last: Option<String>,
+    /// Could the tables not be brought to the configuration yet?
+    pub out_of_step: bool,
 }
 
 /// One node of the gateway.

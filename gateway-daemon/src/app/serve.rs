@@ -81,6 +81,12 @@ impl Doors {
             controller: control.clone(),
             roles: self.roles.clone(),
             audit: self.audit.clone(),
+            answered: Arc::new({
+                let metrics = metrics.clone();
+                move |role, status| {
+                    metrics.api_requests(role.into(), status.into()).inc();
+                }
+            }),
         };
         control.on_reload({
             let roles = self.roles;

@@ -35,6 +35,7 @@ pub(super) fn render(status: &Status, now: SystemTime) -> String {
     let parts = [
         summary(status, now),
         warnings(&status.warnings),
+        repairs(status, now),
         interfaces(&status.interfaces),
         tables(&status.tables),
         packets(status),
@@ -82,6 +83,20 @@ fn state(status: &Status) -> String {
 
 fn warnings(warnings: &[String]) -> String {
     warnings.iter().flat_map(|warning| ["warning: ", warning, "\n"]).collect()
+}
+
+/// What somebody else has changed, and the daemon has put back.
+fn repairs(status: &Status, now: SystemTime) -> String {
+    let repairs = &status.repairs;
+    let out_of_step =
+        if repairs.out_of_step { "warning: the tables are out of step with the configuration\n" } else { "" };
+    let (Some(last), Some(at)) = (&repairs.last, repairs.last_at_unix_secs) else {
+        return out_of_step.to_owned();
+    };
+    let now = now.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+    let total: u64 = repairs.counts.values().sum();
+    let ago = duration(now.saturating_sub(at));
+    format!("{out_of_step}repaired {} since the start, last {last}, {ago} ago\n", counted(total, "thing"))
 }
 
 fn interfaces(interfaces: &[InterfaceStatus]) -> String {

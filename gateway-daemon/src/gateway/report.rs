@@ -20,7 +20,7 @@ use crate::{
         source::{Source, SourceError},
         types::{
             ConfigStatus, Direction, DropCount, Drops, Endpoints, Flow, FlowFilter, FlowList, Hook,
-            InterfaceStatus, NodeStatus, Status, TableStatus, TenantDrops, TenantStatus, Vips, XdpMode,
+            InterfaceStatus, NodeStatus, RepairStatus, Status, TableStatus, TenantDrops, TenantStatus, Vips, XdpMode,
         },
     },
     config::{self, Config},
@@ -90,6 +90,7 @@ impl Gateway {
                 .map(|(counter, value)| (counter.name().to_owned(), value))
                 .collect(),
             tenants: self.tenant_status(&state)?,
+            repairs: state.repair_status(),
             warnings,
         })
     }
@@ -230,6 +231,16 @@ fn unix_secs(time: SystemTime) -> u64 {
 impl State {
     fn tenant_id(&self, name: &str) -> TenantId {
         self.tenants.get(name).copied().unwrap_or(TenantId::NONE)
+    }
+
+    fn repair_status(&self) -> RepairStatus {
+        let counts = self.repairs.counts.iter().map(|(kind, count)| (kind.name().to_owned(), *count));
+        RepairStatus {
+            counts: counts.collect(),
+            last_at_unix_secs: self.repairs.last.as_ref().map(|(at, _)| unix_secs(*at)),
+            last: self.repairs.last.as_ref().map(|(_, what)| what.clone()),
+            out_of_step: self.out_of_step,
+        }
     }
 
     fn table_status(&self) -> Result<Vec<TableStatus>> {

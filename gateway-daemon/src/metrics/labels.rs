@@ -5,6 +5,7 @@ use std::ops::Index;
 
 use prometheus_client::metrics::counter::Counter;
 
+use crate::api::auth::Role;
 use crate::store::StoreError;
 
 /// The values of one label.
@@ -87,6 +88,17 @@ label! {
         Corrupt = "corrupt",
         /// It was asked for what it can't do: a version that is gone, a write where it only reads.
         Refused = "refused",
+    }
+}
+
+impl From<Option<Role>> for ApiRole {
+    fn from(role: Option<Role>) -> Self {
+        match role {
+            None => Self::None,
+            Some(Role::Viewer) => Self::Viewer,
+            Some(Role::Operator) => Self::Operator,
+            Some(Role::Admin) => Self::Admin,
+        }
     }
 }
 
