@@ -17,7 +17,7 @@ use tracing::{info, warn};
 
 use crate::{
     api::{self, source::Source},
-    config::{Config, Interfaces},
+    config::{Config, Interfaces, Overrides},
     datapath::{host::Host, unload},
     drain::{self, Drained, Shutdown, Signals},
     gateway::Gateway,
@@ -34,9 +34,12 @@ const SHUTDOWN_GRACE: Duration = Duration::from_secs(5);
 ///
 /// A [`crate::config::ConfigError`] when the file is bad: nothing was changed then. Otherwise what could not be done;
 /// a start that failed leaves the system as it was.
-pub async fn run(path: &Path) -> Result<()> {
-    let config =
-        Config::load(path, &Interfaces::of_this_host().context("cannot list the network interfaces")?)?;
+pub async fn run(path: &Path, overrides: &Overrides) -> Result<()> {
+    let interfaces = Interfaces::of_this_host().context("cannot list the network interfaces")?;
+    let config = Config::load(path, &interfaces, overrides)?;
+    for variable in overrides.unknown_variables() {
+        warn!("{variable} is no setting of the gateway (`gateway-daemon config reference`)");
+    }
     let mut signals = Signals::install().context("cannot listen for signals")?;
     let socket = api::server::bind(&config.daemon.socket).await?;
     let scrape = match config.daemon.metrics {

@@ -23,6 +23,8 @@ fn main() -> ExitCode {
 fn run(options: &RunOptions) -> anyhow::Result<Exit> {
     options.start_log()?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
-    runtime.context("cannot start the event loop")?.block_on(app::run(&options.config))?;
+    runtime
+        .context("cannot start the event loop")?
+        .block_on(app::run(&options.config, &options.overrides()?))?;
     Ok(Exit::Done)
 }

@@ -9,7 +9,7 @@ use serde::Serialize;
 use super::Exit;
 use super::format::counted;
 use super::output::{print, print_json};
-use crate::config::{Complaint, Config, ConfigError, Interfaces, example};
+use crate::config::{Complaint, Config, ConfigError, Interfaces, Overrides, example, reference};
 
 /// Options of `config`.
 #[derive(Debug, Args)]
@@ -28,6 +28,9 @@ pub enum ConfigCommand {
     /// Print a configuration that explains each of its fields.
     #[command(after_help = super::EXIT_CODES)]
     Example,
+    /// Print all fields in tables, in Markdown: values, defaults, variables, and what a reload can change.
+    #[command(after_help = super::EXIT_CODES)]
+    Reference,
 }
 
 /// Options of `config check`.
@@ -51,13 +54,14 @@ impl ConfigOptions {
         match &self.command {
             ConfigCommand::Check(options) => options.execute(),
             ConfigCommand::Example => print(&example()).map(|()| Exit::Done),
+            ConfigCommand::Reference => print(&reference()).map(|()| Exit::Done),
         }
     }
 }
 
 impl CheckOptions {
     fn execute(&self) -> anyhow::Result<Exit> {
-        let checked = Config::load(&self.file, &self.interfaces()?);
+        let checked = Config::load(&self.file, &self.interfaces()?, &Overrides::default());
         if self.json {
             let exit = if checked.is_ok() { Exit::Done } else { Exit::Refused };
             print_json(&Verdict::new(&self.file, &checked))?;

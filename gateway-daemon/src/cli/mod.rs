@@ -24,7 +24,7 @@ use clap::{Parser, Subcommand};
 
 use crate::api::client::ClientError;
 use crate::api::server::BindError;
-use crate::config::ConfigError;
+use crate::config::{ConfigError, OverrideError};
 use crate::datapath::desired::DesiredError;
 use crate::log::LogError;
 
@@ -114,7 +114,11 @@ fn remedy(error: &anyhow::Error) -> Option<&str> {
 }
 
 fn exit_of(error: &anyhow::Error) -> Exit {
-    if error.is::<ConfigError>() || error.is::<DesiredError>() || error.is::<LogError>() {
+    if error.is::<ConfigError>()
+        || error.is::<OverrideError>()
+        || error.is::<DesiredError>()
+        || error.is::<LogError>()
+    {
         return Exit::Refused;
     }
     match error.downcast_ref::<ClientError>() {

@@ -12,7 +12,7 @@ use crate::api::client::ClientError;
 use crate::api::fake;
 use crate::api::server::BindError;
 use crate::api::types::{FlowList, FlowState, Protocol};
-use crate::config::{Config, Interfaces};
+use crate::config::{Config, Interfaces, Overrides};
 
 fn shown(status: &crate::api::types::Status) -> String {
     status::render(status, UNIX_EPOCH + Duration::from_secs(fake::LOADED_AT_UNIX_SECS + 90))
@@ -136,7 +136,7 @@ fn errors_have_causes_help_and_an_exit_code() {
 #[test]
 fn a_bad_configuration_is_shown_as_it_is() {
     let path = Path::new("/nonexistent/config.toml");
-    let error = Config::load(path, &Interfaces::Unchecked).unwrap_err();
+    let error = Config::load(path, &Interfaces::Unchecked, &Overrides::default()).unwrap_err();
     let expected = error.to_string();
     let error = anyhow::Error::from(error).context("cannot start");
     assert_eq!(message(&error), expected);

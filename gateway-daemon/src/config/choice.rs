@@ -111,7 +111,7 @@ choice! {
 }
 choice! {
     /// What new flows meet when no backend of a pool takes any.
-    WhenAllDown "answer" {
+    WhenAllDown "policy" {
         /// A RST, or an ICMP error, at once.
         Refuse = "refuse",
         /// Nothing.
@@ -120,7 +120,7 @@ choice! {
 }
 choice! {
     /// What becomes of the flows of a backend that goes down.
-    OnBackendDown "choice" {
+    OnBackendDown "policy" {
         /// They go on, in the hope that it comes back.
         Keep = "keep",
         /// Both ends get a RST, so that they connect anew.

@@ -9,6 +9,7 @@ use std::string::FromUtf8Error;
 
 use toml::de::{DeTable, DeValue};
 
+use super::overrides::OverrideText;
 use super::problem::{At, FieldPath, Problem, Problems, StepTo};
 use super::text::Quoted;
 
@@ -119,14 +120,21 @@ impl ConfigError {
         Self::Rejected { complaints: vec![complaint], hidden: 0 }
     }
 
-    pub(super) fn rejected(file: &str, text: &str, root: &DeTable<'_>, problems: Problems) -> Self {
+    /// `others` are texts behind the first one, see [`super::Overrides::put_into`].
+    pub(super) fn rejected(
+        file: &str,
+        text: &str,
+        others: &[OverrideText<'_>],
+        root: &DeTable<'_>,
+        problems: Problems,
+    ) -> Self {
         let problems = problems.into_sorted();
         let hidden = problems.len().saturating_sub(MAX_COMPLAINTS);
-        let source = Source::new(file, text);
+        let sources = Sources::new(file, text, others);
         let complaints = problems
             .into_iter()
             .take(MAX_COMPLAINTS)
-            .map(|problem| source.complaint_about(problem, root))
+            .map(|problem| sources.complaint_about(problem, root))
             .collect();
         Self::Rejected { complaints, hidden }
     }
@@ -165,6 +173,33 @@ fn header_above(text: &str, offset: usize) -> Option<&str> {
     text[..end].lines().map(str::trim).rfind(|line| line.starts_with('['))
 }
 
+/// The file and the settings from elsewhere, one text behind the other.
+struct Sources<'t>(Vec<(usize, Source<'t>)>);
+
+impl<'t> Sources<'t> {
+    fn new(file: &'t str, text: &'t str, others: &[OverrideText<'t>]) -> Self {
+        let others = others.iter().map(|other| (other.start, Source::new(other.origin, other.text)));
+        Self(std::iter::once((0, Source::new(file, text))).chain(others).collect())
+    }
+
+    /// The text that `span` is in, and where.
+    fn find(&self, span: &Range<usize>) -> (&Source<'t>, Range<usize>) {
+        let behind = self.0.partition_point(|(start, _)| *start <= span.start);
+        let (start, source) = &self.0[behind - 1];
+        (source, span.start - start..span.end.saturating_sub(*start))
+    }
+
+    fn complaint_about(&self, problem: Problem, root: &DeTable<'_>) -> Complaint {
+        let note = problem.note.map(|(note, At { span, path })| {
+            let (source, span) = self.find(&span);
+            format!("{note}: line {}, {}", source.line_of(span.start).0, described(&path, root))
+        });
+        let field = described(&problem.at.path, root);
+        let (source, span) = self.find(&problem.at.span);
+        source.complaint(&span, field, problem.what, problem.help, note)
+    }
+}
+
 /// The text of a file, for cutting lines out of it.
 struct Source<'t> {
     file: &'t str,
@@ -184,14 +219,6 @@ impl<'t> Source<'t> {
     fn line_of(&self, offset: usize) -> (usize, usize) {
         let line = self.lines.partition_point(|start| *start <= offset);
         (line, self.lines[line - 1])
-    }
-
-    fn complaint_about(&self, problem: Problem, root: &DeTable<'_>) -> Complaint {
-        let note = problem.note.map(|(note, At { span, path })| {
-            format!("{note}: line {}, {}", self.line_of(span.start).0, described(&path, root))
-        });
-        let field = described(&problem.at.path, root);
-        self.complaint(&problem.at.span, field, problem.what, problem.help, note)
     }
 
     fn complaint(

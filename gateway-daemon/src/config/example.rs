@@ -25,7 +25,7 @@ fn push_fields(lines: &mut Vec<String>, schema: &Schema, above: &str) {
             FieldKind::Required(value) | FieldKind::Optional(value) => push_value(lines, field, "", value),
             FieldKind::Defaulted(value) => push_value(lines, field, "#", value),
             FieldKind::Table(inner) | FieldKind::OptionalTable(inner) => {
-                push_section(lines, field, inner, &path, &format!("[{path}]"))
+                push_section(lines, field, inner, &path, &format!("[{path}]"));
             }
             FieldKind::Tables(inner) => push_section(lines, field, inner, &path, &format!("[[{path}]]")),
         }
@@ -99,7 +99,7 @@ mod tests {
                 table.get(field.name).unwrap_or_else(|| panic!("{path} is not in the sample")).get_ref();
             match (&field.kind, value) {
                 (FieldKind::Table(inner) | FieldKind::OptionalTable(inner), DeValue::Table(table)) => {
-                    assert_all_fields(inner, table, &path)
+                    assert_all_fields(inner, table, &path);
                 }
                 (FieldKind::Tables(inner), DeValue::Array(tables)) => {
                     assert_all_fields(inner, tables[0].get_ref().as_table().unwrap(), &path);

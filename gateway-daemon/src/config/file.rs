@@ -154,7 +154,7 @@ section! {
         kind: Optional<StoreWord> = "file",
         /// Versions that are kept for `history` and `rollback`: 10 to 100,000.
         history: Defaulted<Bounded<HistoryVersions>> = 1000,
-        /// "etcd": URLs of its members, as in "https://etcd-1.example:2379". At least one.
+        /// "etcd": URLs of its members, as in `https://etcd-1.example:2379`. At least one.
         endpoints: Defaulted<List<EndpointUrl>> = [],
         /// "etcd": what the gateway's keys begin with. All nodes of one gateway have the same, and no other
         /// gateway has it.

@@ -15,7 +15,7 @@ use super::model::{Config, PeerGroup, Tenant};
 use super::named::field_problem;
 use super::problem::{At, Located, Problems, Reported};
 use super::reader::read_root;
-use super::resolve::{Objects, PeerGroupPiece, Piece, TenantPiece, resolve_objects};
+use super::resolve::{Objects, PeerGroupPiece, Piece, Resolved, TenantPiece, resolve_objects};
 use crate::tenancy::Tenancy;
 use crate::tenancy::problem::FieldProblem;
 use crate::tenancy::spec::{BackendSpec, PeerGroupSpec, TenantSpec};
@@ -129,7 +129,7 @@ impl<'a> Plan<'a> {
         document: &file::Document,
         config: &Config,
         problems: &mut Problems,
-    ) -> Result<(Vec<Arc<PeerGroup>>, Vec<Arc<Tenant>>), Reported> {
+    ) -> Result<Resolved, Reported> {
         let mut groups = document.peer_group.iter();
         let mut tenants = document.tenant.iter();
         let gateway = &config.gateway;

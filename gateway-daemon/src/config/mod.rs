@@ -31,12 +31,15 @@ mod limits;
 mod model;
 mod name;
 mod named;
+mod overrides;
 mod path;
 mod port;
 mod port_slices;
 mod prefix;
 mod problem;
 mod reader;
+mod reference;
+pub mod reload;
 mod resolve;
 mod schema;
 mod status_ranges;
@@ -69,9 +72,11 @@ pub use model::{
     PeerGroup, PeerGroupIndex, Pool, PoolIndex, Reconcile, Tenant, Timeouts,
 };
 pub use name::{InterfaceName, ListenerName, NameError, NodeName, PeerGroupName, PoolName, TenantName};
+pub use overrides::{OverrideError, Overrides, Setting};
 pub use port::{Port, PortError};
 pub use port_slices::{PortSlices, PortSlicesError};
 pub use prefix::PrefixError;
+pub use reference::reference;
 pub use status_ranges::{StatusRanges, StatusRangesError};
 pub use store::{EtcdConfig, StoreConfig, StoreKind};
 
@@ -80,23 +85,35 @@ pub use bounded::{BoundError, NodeId, Weight};
 use problem::{Problems, Reported};
 
 impl Config {
-    /// Reads, checks and resolves the file at `path`.
+    /// Reads, checks and resolves the file at `path`, with `overrides` on top.
     ///
     /// `interfaces` says which network interfaces exist here; [`Interfaces::Unchecked`] accepts every name.
-    pub fn load(path: &Path, interfaces: &Interfaces) -> Result<Self, ConfigError> {
+    pub fn load(path: &Path, interfaces: &Interfaces, overrides: &Overrides) -> Result<Self, ConfigError> {
         let bytes = read_bounded(path)?;
         let name = path.display().to_string();
         let text = String::from_utf8(bytes).map_err(|error| ConfigError::not_utf8(path, &error))?;
-        Self::parse(&name, &text, interfaces)
+        Self::parse_with(&name, &text, interfaces, overrides)
     }
 
     /// Checks and resolves `text`; errors call it `name`.
     pub fn parse(name: &str, text: &str, interfaces: &Interfaces) -> Result<Self, ConfigError> {
-        let root = toml::de::DeTable::parse(text).map_err(|error| ConfigError::syntax(name, text, &error))?;
+        Self::parse_with(name, text, interfaces, &Overrides::default())
+    }
+
+    /// As [`Config::parse`], with `overrides` on top.
+    pub fn parse_with(
+        name: &str,
+        text: &str,
+        interfaces: &Interfaces,
+        overrides: &Overrides,
+    ) -> Result<Self, ConfigError> {
+        let mut root =
+            toml::de::DeTable::parse(text).map_err(|error| ConfigError::syntax(name, text, &error))?;
+        let others = overrides.put_into(root.get_mut(), text.len());
         let mut problems = Problems::default();
         let file = reader::read_root::<file::File>(&root, &mut problems);
         let config = file.and_then(|file| resolve::resolve(&file, interfaces, &mut problems));
-        config.map_err(|Reported| ConfigError::rejected(name, text, root.get_ref(), problems))
+        config.map_err(|Reported| ConfigError::rejected(name, text, &others, root.get_ref(), problems))
     }
 }
 

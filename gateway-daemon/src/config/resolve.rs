@@ -13,7 +13,9 @@ mod tenants;
 mod totals;
 mod unique;
 
-pub(super) use self::objects::{Objects, PeerGroupPiece, Piece, TenantPiece, resolve as resolve_objects};
+pub(super) use self::objects::{
+    Objects, PeerGroupPiece, Piece, Resolved, TenantPiece, resolve as resolve_objects,
+};
 
 use self::conflict::Conflict;
 use self::unique::Unique;

@@ -76,14 +76,11 @@ impl FromStr for EndpointUrl {
 
 /// A DNS name, an IPv4 address, or an IPv6 address in brackets.
 fn is_host(host: &str) -> bool {
-    let in_brackets = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
-    match in_brackets {
-        Some(address) => address.parse::<std::net::Ipv6Addr>().is_ok(),
-        None => {
-            let legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-');
-            !host.is_empty() && host.len() <= 253 && host.chars().all(legal)
-        }
+    if let Some(address) = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')) {
+        return address.parse::<std::net::Ipv6Addr>().is_ok();
     }
+    let legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-');
+    !host.is_empty() && host.len() <= 253 && host.chars().all(legal)
 }
 
 /// What keys in etcd begin with.

@@ -41,6 +41,7 @@ fn a_gateway_without_tenants_is_legal() {
     ";
     let config = Config::parse("minimal", text, &Interfaces::Unchecked).unwrap();
     assert!(config.tenants.is_empty());
+    assert_eq!(config.store.kind, StoreKind::Embedded);
     assert_eq!(config.daemon.metrics, None);
 }
 
@@ -186,7 +187,8 @@ fn many_faults_are_counted_and_not_all_shown() {
 
 #[test]
 fn files_that_never_end_are_refused() {
-    let error = Config::load(Path::new("/dev/zero"), &Interfaces::Unchecked).unwrap_err();
+    let error =
+        Config::load(Path::new("/dev/zero"), &Interfaces::Unchecked, &Overrides::default()).unwrap_err();
     assert!(matches!(error, ConfigError::TooLarge { .. }), "{error}");
 }
 

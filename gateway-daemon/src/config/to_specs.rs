@@ -55,9 +55,9 @@ fn pool(pool: &Pool) -> PoolSpec {
     let slow_start = u32::try_from(pool.slow_start.as_secs()).unwrap_or(u32::MAX);
     PoolSpec {
         name: pool.name.to_string(),
-        when_all_down: unless(pool.when_all_down, WhenAllDown::Refuse).map(|word| word.to_string()),
-        on_backend_down: unless(pool.on_backend_down, OnBackendDown::Keep).map(|word| word.to_string()),
-        slow_start_secs: unless(slow_start, 0),
+        when_all_down: unless(pool.when_all_down, &WhenAllDown::Refuse).map(|word| word.to_string()),
+        on_backend_down: unless(pool.on_backend_down, &OnBackendDown::Keep).map(|word| word.to_string()),
+        slow_start_secs: unless(slow_start, &0),
         health: pool.health.as_ref().map(health),
         backend: pool.backends.iter().map(backend).collect(),
     }
@@ -66,13 +66,13 @@ fn pool(pool: &Pool) -> PoolSpec {
 fn health(check: &HealthCheck) -> HealthSpec {
     let ms = |duration: std::time::Duration| u32::try_from(duration.as_millis()).unwrap_or(u32::MAX);
     HealthSpec {
-        interval_ms: unless(ms(check.interval), 2_000),
-        timeout_ms: unless(ms(check.timeout), ms(DEFAULT_TIMEOUT.min(check.interval))),
-        rise: unless(u32::from(check.rise), 2),
-        fall: unless(u32::from(check.fall), 3),
-        jitter_percent: unless(u32::from(check.jitter_percent), 10),
-        assume_up: unless(check.assume_up, false),
-        passive: unless(check.passive, true),
+        interval_ms: unless(ms(check.interval), &2_000),
+        timeout_ms: unless(ms(check.timeout), &ms(DEFAULT_TIMEOUT.min(check.interval))),
+        rise: unless(u32::from(check.rise), &2),
+        fall: unless(u32::from(check.fall), &3),
+        jitter_percent: unless(u32::from(check.jitter_percent), &10),
+        assume_up: unless(check.assume_up, &false),
+        passive: unless(check.passive, &true),
         port: check.port.map(Port::get),
         ..kind(&check.kind)
     }
@@ -85,13 +85,13 @@ fn kind(kind: &CheckKind) -> HealthSpec {
         CheckKind::Tcp => of("tcp"),
         CheckKind::Tls { host } => HealthSpec { host: host.clone(), ..of("tls") },
         CheckKind::Http { tls, path, host, expect } => HealthSpec {
-            path: unless(path.as_str(), DEFAULT_PATH).map(str::to_owned),
+            path: unless(path.as_str(), &DEFAULT_PATH).map(str::to_owned),
             host: host.clone(),
-            expect_status: unless(expect.to_string().as_str(), DEFAULT_STATUSES).map(str::to_owned),
+            expect_status: unless(expect.to_string().as_str(), &DEFAULT_STATUSES).map(str::to_owned),
             ..of(if *tls { "https" } else { "http" })
         },
         CheckKind::Script { send, expect } => HealthSpec {
-            send_hex: unless(hex(send), String::new()),
+            send_hex: unless(hex(send), &String::new()),
             expect_hex: Some(hex_pattern(expect.iter().copied())),
             ..of("script")
         },
@@ -102,7 +102,7 @@ fn backend(backend: &Backend) -> BackendSpec {
     BackendSpec {
         address: backend.address.to_string(),
         port: backend.port.get(),
-        weight: unless(backend.weight.get(), 1),
+        weight: unless(backend.weight.get(), &1),
         state: backend.state,
         drain_until: unix_secs(backend.drain_until),
     }
@@ -114,7 +114,7 @@ fn listener(tenant: &Tenant, listener: &Listener) -> ListenerSpec {
         protocol: listener.protocol.to_string(),
         port: listener.port.get(),
         pool: tenant.pool(listener.pool).name.to_string(),
-        source: unless(listener.source, SourceMode::Nat).map(|word| word.to_string()),
+        source: unless(listener.source, &SourceMode::Nat).map(|word| word.to_string()),
         allow: prefixes(&listener.allow),
     }
 }
@@ -123,8 +123,8 @@ fn egress(egress: Egress) -> EgressSpec {
     EgressSpec { protocol: egress.protocol.to_string(), port: egress.port.get(), to: egress.to.to_string() }
 }
 
-fn unless<T: PartialEq>(value: T, default: T) -> Option<T> {
-    (value != default).then_some(value)
+fn unless<T: PartialEq>(value: T, default: &T) -> Option<T> {
+    (value != *default).then_some(value)
 }
 
 fn unix_secs(time: Option<SystemTime>) -> Option<u64> {

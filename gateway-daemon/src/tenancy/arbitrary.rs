@@ -1,5 +1,5 @@
 //! Random objects for property tests. Values are few, so that objects meet: names are taken twice, prefixes overlap,
-//! references dangle. Some are illegal in themselves.
+//! references dangle. Most are legal in themselves, so that what they do to each other is not hidden.
 
 use proptest::collection::vec;
 use proptest::option;
@@ -21,78 +21,105 @@ fn text(words: &'static [&'static str]) -> impl Strategy<Value = String> {
 }
 
 fn endpoint() -> impl Strategy<Value = EndpointSpec> {
-    let address = text(&["192.0.2.100", "192.0.2.96/28", "192.0.2.101", "10.1.0.0/24"]);
+    let address = prop_oneof![
+        3 => Just("192.0.2.96/28"),
+        3 => select(vec!["192.0.2.100", "192.0.2.101"]),
+        1 => Just("10.1.0.0/24"),
+    ];
     (address, text(&["tcp", "udp"]), option::of(select(vec![443, 444])))
-        .prop_map(|(address, protocol, port)| EndpointSpec { address, protocol, port })
+        .prop_map(|(address, protocol, port)| EndpointSpec { address: address.to_owned(), protocol, port })
 }
 
 /// A peer group; now and then it is empty.
 pub(crate) fn peer_group() -> impl Strategy<Value = PeerGroupSpec> {
-    let endpoints = prop_oneof![9 => vec(endpoint(), 1..4), 1 => Just(Vec::new())];
+    let endpoints = prop_oneof![40 => vec(endpoint(), 1..4), 1 => Just(Vec::new())];
     (text(&GROUPS), endpoints).prop_map(|(name, endpoint)| PeerGroupSpec { name, endpoint })
 }
 
 fn state() -> impl Strategy<Value = (AdminState, Option<u64>)> {
     prop_oneof![
-        8 => Just((AdminState::Active, None)),
-        1 => Just((AdminState::Maintenance, None)),
-        2 => option::of(1_u64..5).prop_map(|until| (AdminState::Draining, until)),
+        80 => Just((AdminState::Active, None)),
+        10 => Just((AdminState::Maintenance, None)),
+        20 => option::of(1_u64..5).prop_map(|until| (AdminState::Draining, until)),
         1 => select(vec![(AdminState::Active, Some(7)), (AdminState::Draining, Some(u64::MAX))]),
     ]
 }
 
-fn backend(subnet: u8) -> impl Strategy<Value = BackendSpec> {
-    let weight = prop_oneof![8 => option::of(0_u16..4), 1 => Just(Some(1_001))];
-    (1_u8..5, 80_u16..83, weight, state()).prop_map(move |(host, port, weight, (state, drain_until))| {
-        BackendSpec { address: format!("10.{subnet}.0.{host}"), port, weight, state, drain_until }
+fn backend(subnet: u8, host: u8) -> impl Strategy<Value = BackendSpec> {
+    let weight = prop_oneof![80 => option::of(1_u16..4), 10 => Just(Some(0)), 1 => Just(Some(1_001))];
+    (80_u16..83, weight, state()).prop_map(move |(port, weight, (state, drain_until))| BackendSpec {
+        address: format!("10.{subnet}.0.{host}"),
+        port,
+        weight,
+        state,
+        drain_until,
     })
 }
 
-fn health() -> impl Strategy<Value = HealthSpec> {
-    let check = text(&["tcp", "http", "https", "tls", "script", "ping"]);
-    let ms = || option::of(select(vec![200_u32, 1_000, 3_000]));
-    (check, ms(), ms(), any::<Option<bool>>(), any::<[bool; 4]>()).prop_map(
-        |(check, interval_ms, timeout_ms, assume_up, given)| HealthSpec {
+fn health() -> BoxedStrategy<HealthSpec> {
+    let legal = text(&["tcp", "http", "https", "tls", "script"]);
+    let check = prop_oneof![40 => legal, 1 => Just("ping".to_owned())];
+    let timeout = prop_oneof![20 => option::of(Just(200_u32)), 1 => Just(Some(3_000))];
+    (
+        check,
+        option::of(select(vec![200_u32, 1_000, 3_000])),
+        timeout,
+        any::<Option<bool>>(),
+        any::<[bool; 3]>(),
+    )
+        .prop_map(|(check, interval_ms, timeout_ms, assume_up, given)| HealthSpec {
             interval_ms,
             timeout_ms,
             assume_up,
             path: (given[0] && check.starts_with("http")).then(|| "/healthz".to_owned()),
             host: (given[1] && check != "tcp").then(|| "web.example".to_owned()),
             send_hex: (given[2] && check == "script").then(|| "00 0c".to_owned()),
-            expect_hex: (check == "script" || (given[2] && given[3])).then(|| "00..".to_owned()),
+            expect_hex: (check == "script").then(|| "00..".to_owned()),
             check,
             ..HealthSpec::default()
-        },
-    )
+        })
+        .boxed()
 }
 
-fn pool(subnet: u8) -> impl Strategy<Value = PoolSpec> {
+fn pool(subnet: u8, name: &'static str) -> BoxedStrategy<PoolSpec> {
     let health = option::weighted(0.3, health());
     let policies = (option::of(text(&["refuse", "drop"])), option::of(text(&["keep", "reset"])));
-    (text(&["web", "app"]), policies, option::of(0_u32..3), health, vec(backend(subnet), 1..4)).prop_map(
-        |(name, (when_all_down, on_backend_down), slow_start_secs, health, backend)| PoolSpec {
-            name,
-            when_all_down,
-            on_backend_down,
-            slow_start_secs,
-            health,
-            backend,
-        },
-    )
+    let backends = (backend(subnet, 1), vec(backend(subnet, 2), 0..2));
+    (policies, option::of(0_u32..3), health, backends)
+        .prop_map(move |((when_all_down, on_backend_down), slow_start_secs, health, (first, more))| {
+            PoolSpec {
+                name: name.to_owned(),
+                when_all_down,
+                on_backend_down,
+                slow_start_secs,
+                health,
+                backend: more.into_iter().chain([first]).collect(),
+            }
+        })
+        .boxed()
+}
+
+/// Pools of a tenant; one of them is `web`.
+fn pools(subnet: u8) -> BoxedStrategy<Vec<PoolSpec>> {
+    (pool(subnet, "web"), option::weighted(0.2, pool(subnet, "app")))
+        .prop_map(|(web, app)| app.into_iter().chain([web]).collect())
+        .boxed()
 }
 
 fn listener() -> impl Strategy<Value = ListenerSpec> {
-    let allow = prop_oneof![9 => Just(vec!["192.0.2.0/24".to_owned()]), 1 => Just(Vec::new())];
+    let pool = prop_oneof![40 => Just("web".to_owned()), 1 => Just("app".to_owned())];
+    let allow = prop_oneof![40 => Just(vec!["192.0.2.0/24".to_owned()]), 1 => Just(Vec::new())];
     let source = option::of(text(&["nat", "preserve"]));
-    (text(&["one", "two"]), text(&["tcp", "udp"]), 8_000_u16..8_020, text(&["web", "app"]), source, allow)
-        .prop_map(|(name, protocol, port, pool, source, allow)| ListenerSpec {
+    (text(&["one", "two"]), text(&["tcp", "udp"]), 8_000_u16..8_040, pool, source, allow).prop_map(
+        |(name, protocol, port, pool, source, allow)| ListenerSpec {
             name,
             protocol,
             port,
             pool,
             source,
             allow,
-        })
+        },
+    )
 }
 
 fn egress() -> impl Strategy<Value = EgressSpec> {
@@ -105,38 +132,41 @@ fn egress() -> impl Strategy<Value = EgressSpec> {
 }
 
 /// A tenant, mostly with addresses of its own.
-pub(crate) fn tenant() -> impl Strategy<Value = TenantSpec> {
-    (0..TENANTS.len()).prop_flat_map(|number| {
-        let subnet = u8::try_from(number).unwrap();
-        let own = vec![format!("10.{subnet}.0.0/24")];
-        let sources = prop_oneof![
-            20 => Just(own.clone()),
-            1 => Just(vec!["10.0.0.0/14".to_owned()]),
-            1 => Just(Vec::new()),
-            1 => Just(vec!["192.0.2.96/28".to_owned(), own[0].clone()]),
-        ];
-        let nat_ip = prop_oneof![
-            20 => Just(format!("198.51.100.{subnet}")),
-            1 => text(&["198.51.100.0", "192.0.2.101", "10.1.0.1", "10.2.0.2", "not-an-address"]),
-        ];
-        let groups = subsequence(GROUPS.map(str::to_owned).to_vec(), 0..=GROUPS.len());
-        let parts = (vec(pool(subnet), 0..3), vec(listener(), 0..3), vec(egress(), 0..2));
-        (nat_ip, sources, groups, state(), parts).prop_map(
-            move |(nat_ip, sources, peer_groups, (state, drain_until), (pool, listener, egress))| {
-                TenantSpec {
-                    name: TENANTS[number].to_owned(),
-                    nat_ip,
-                    sources,
-                    peer_groups,
-                    state,
-                    drain_until,
-                    pool,
-                    listener,
-                    egress,
-                }
-            },
-        )
-    })
+pub(crate) fn tenant() -> BoxedStrategy<TenantSpec> {
+    (0..TENANTS.len())
+        .prop_flat_map(|number| {
+            let subnet = u8::try_from(number).unwrap();
+            let own = vec![format!("10.{subnet}.0.0/24")];
+            let sources = prop_oneof![
+                20 => Just(own.clone()),
+                1 => Just(vec!["10.0.0.0/14".to_owned()]),
+                1 => Just(Vec::new()),
+                1 => Just(vec!["192.0.2.96/28".to_owned(), own[0].clone()]),
+            ];
+            let nat_ip = prop_oneof![
+                20 => Just(format!("198.51.100.{subnet}")),
+                4 => text(&["198.51.100.0", "192.0.2.101", "192.0.2.100", "10.1.0.1", "10.2.0.2"]),
+                1 => Just("not-an-address".to_owned()),
+            ];
+            let groups = subsequence(GROUPS.map(str::to_owned).to_vec(), 1..=GROUPS.len());
+            let parts = (pools(subnet), vec(listener(), 0..2), vec(egress(), 0..2));
+            (nat_ip, sources, groups, state(), parts).prop_map(
+                move |(nat_ip, sources, peer_groups, (state, drain_until), (pool, listener, egress))| {
+                    TenantSpec {
+                        name: TENANTS[number].to_owned(),
+                        nat_ip,
+                        sources,
+                        peer_groups,
+                        state,
+                        drain_until,
+                        pool,
+                        listener,
+                        egress,
+                    }
+                },
+            )
+        })
+        .boxed()
 }
 
 /// A document of some of the objects, each at most once.

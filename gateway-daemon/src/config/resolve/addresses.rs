@@ -1,6 +1,6 @@
 //! Who owns which address: the VIPs, the tenant NAT IPs and the tenants' sources.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::net::Ipv4Addr;
 
 use ipnet::Ipv4Net;
@@ -15,8 +15,8 @@ use crate::config::problem::{At, Located, Problems};
 pub(super) struct AddressPlan<'f> {
     vips: [&'f Located<VipAddr>; 2],
     nat_ips: HashMap<Ipv4Addr, &'f At>,
-    /// The sources of all tenants by their first address. No two of them overlap.
-    sources: BTreeMap<Ipv4Addr, Source<'f>>,
+    /// The sources of all tenants in the order of addresses. No two of them overlap.
+    sources: Vec<Source<'f>>,
     /// Some sources overlap, which is reported; who owns which is open then.
     disputed: bool,
 }
@@ -44,7 +44,7 @@ impl<'f> AddressPlan<'f> {
         let mut plan = Self {
             vips,
             nat_ips: HashMap::with_capacity(tenants.len()),
-            sources: BTreeMap::new(),
+            sources: Vec::with_capacity(tenants.len()),
             disputed: false,
         };
         plan.add_sources(tenants, problems);
@@ -71,11 +71,12 @@ impl<'f> AddressPlan<'f> {
         // Wider prefixes first: of two that overlap one holds the other, and then follows it.
         sources.sort_by_key(|source| (source.prefix.network(), source.prefix.prefix_len()));
         for source in sources {
-            if let Some(wider) = self.source_of(source.prefix.network()) {
-                report_overlap(source, wider, problems);
-                self.disputed = true;
-            } else {
-                self.sources.insert(source.prefix.network(), source);
+            match self.sources.last() {
+                Some(wider) if wider.prefix.contains(&source.prefix) => {
+                    report_overlap(source, *wider, problems);
+                    self.disputed = true;
+                }
+                _ => self.sources.push(source),
             }
         }
     }
@@ -106,7 +107,8 @@ impl<'f> AddressPlan<'f> {
     }
 
     fn source_of(&self, address: Ipv4Addr) -> Option<Source<'f>> {
-        let (_, source) = self.sources.range(..=address).next_back()?;
+        let behind = self.sources.partition_point(|source| source.prefix.network() <= address);
+        let source = self.sources.get(behind.checked_sub(1)?)?;
         source.prefix.contains(&address).then_some(*source)
     }
 

@@ -64,7 +64,7 @@ impl<'f> Objects<'f> {
 }
 
 /// What comes out.
-type Resolved = (Vec<Arc<PeerGroup>>, Vec<Arc<Tenant>>);
+pub(in crate::config) type Resolved = (Vec<Arc<PeerGroup>>, Vec<Arc<Tenant>>);
 
 /// Resolves the objects.
 pub(in crate::config) fn resolve(

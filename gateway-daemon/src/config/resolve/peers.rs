@@ -95,7 +95,7 @@ fn read(section: &file::PeerGroup, plan: &AddressPlan<'_>, problems: &mut Proble
 /// A tenant may have taken an address of the group.
 fn recheck(group: &PeerGroup, plan: &AddressPlan<'_>, problems: &mut Problems) {
     for endpoint in &group.endpoints {
-        refuse_inside(endpoint, &At::NOWHERE, plan, problems);
+        refuse_inside(*endpoint, &At::NOWHERE, plan, problems);
     }
 }
 
@@ -108,11 +108,11 @@ fn endpoint(section: &file::Endpoint, plan: &AddressPlan<'_>, problems: &mut Pro
     if let (Protocol::Icmp, Some(port)) = (endpoint.protocol, &section.port) {
         problems.add(&port.at, &Conflict::PortOfIcmp);
     }
-    refuse_inside(&endpoint, &section.address.at, plan, problems);
+    refuse_inside(endpoint, &section.address.at, plan, problems);
     endpoint
 }
 
-fn refuse_inside(endpoint: &Endpoint, at: &At, plan: &AddressPlan<'_>, problems: &mut Problems) {
+fn refuse_inside(endpoint: Endpoint, at: &At, plan: &AddressPlan<'_>, problems: &mut Problems) {
     if let Some((role, other)) = plan.role_of_prefix(endpoint.address) {
         let conflict = Conflict::EndpointInside { endpoint: endpoint.address, role };
         problems.add_with(at, &conflict, "it stands here", other);

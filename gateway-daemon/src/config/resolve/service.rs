@@ -90,13 +90,10 @@ fn identity(
 }
 
 pub(super) fn api(section: &file::Api, problems: &mut Problems) -> Result<ApiConfig, Reported> {
-    let remote = match section.listen.value.0 {
-        Some(address) => Some(remote(section, address, problems)?),
-        None => {
-            refuse_files_without_listener(section, problems);
-            None
-        }
-    };
+    let remote = section.listen.value.0.map(|address| remote(section, address, problems)).transpose()?;
+    if remote.is_none() {
+        refuse_files_without_listener(section, problems);
+    }
     Ok(ApiConfig {
         admins: principals(&section.admins.value),
         operators: principals(&section.operators.value),

@@ -35,7 +35,7 @@ pub(super) fn resolve(
     problems: &mut Problems,
 ) -> Vec<Arc<Tenant>> {
     let count = objects.tenants.len();
-    let mut names = Unique::new("tenant");
+    let mut names = Unique::with_capacity("tenant", count);
     let ports = Ports::with_capacity(count);
     let mut resolver =
         Resolver { plan, peers, ports, destinations: 0, new_addresses: objects.new_addresses, problems };

@@ -20,6 +20,11 @@ impl<K: Clone + Eq + Hash + Display> Unique<K> {
         Self { what, claimed: 0, seen: HashMap::new() }
     }
 
+    /// As [`Unique::new`], for as many names.
+    pub(super) fn with_capacity(what: &'static str, names: usize) -> Self {
+        Self { what, claimed: 0, seen: HashMap::with_capacity(names) }
+    }
+
     /// Takes the name at `at` for the next position of the list, or reports that it is taken.
     pub(super) fn claim(&mut self, name: &K, at: &At, problems: &mut Problems) {
         let position = self.claimed;
