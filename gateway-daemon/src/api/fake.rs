@@ -11,8 +11,8 @@ use gateway_common::drop_reason::DropReason;
 use super::source::{Source, SourceError};
 use super::types::{
     ConfigStatus, Direction, DropCount, Drops, Endpoints, Flow, FlowFilter, FlowList, FlowState, Hook,
-    InterfaceStatus, NodeStatus, Protocol, Side, Status, TableStatus, TenantDrops, TenantStatus, Vips,
-    XdpMode,
+    InterfaceStatus, NodeStatus, Protocol, RepairStatus, Side, Status, TableStatus, TenantDrops,
+    TenantStatus, Vips, XdpMode,
 };
 
 /// When the fake's configuration was loaded.

@@ -20,7 +20,8 @@ use crate::{
         source::{Source, SourceError},
         types::{
             ConfigStatus, Direction, DropCount, Drops, Endpoints, Flow, FlowFilter, FlowList, Hook,
-            InterfaceStatus, NodeStatus, RepairStatus, Status, TableStatus, TenantDrops, TenantStatus, Vips, XdpMode,
+            InterfaceStatus, NodeStatus, RepairStatus, Status, TableStatus, TenantDrops, TenantStatus, Vips,
+            XdpMode,
         },
     },
     config::{self, Config},

@@ -166,6 +166,32 @@ fn a_peer_group_in_use_cannot_go_nor_lose_a_target() {
 }
 
 #[test]
+fn a_new_tenant_cannot_take_an_address_that_a_kept_one_calls() {
+    let config = sample();
+    let network =
+        EndpointSpec { address: "192.0.2.96/28".to_owned(), protocol: "tcp".to_owned(), port: None };
+    let group = PeerGroupSpec { name: "npci".to_owned(), endpoint: vec![network] };
+    let widen = Edit::PutPeerGroup { peer_group: group, only_new: false };
+    let before = apply(&config.tenancy(), &[widen]).unwrap();
+    let config = config.with_tenancy(&before, None).unwrap();
+
+    let intruder = TenantSpec {
+        name: "bank-b".to_owned(),
+        nat_ip: "192.0.2.100".to_owned(),
+        sources: vec!["10.0.0.0/8".to_owned()],
+        ..TenantSpec::default()
+    };
+    let after = apply(&before, &[Edit::PutTenant { tenant: intruder, only_new: true }]).unwrap();
+    let problems = config.with_tenancy(&after, Some(&before)).unwrap_err();
+    assert_eq!(problems.len(), 1, "{problems:#?}");
+    assert_eq!(problems[0].path, "tenant[bank-a].egress[tcp:9001].to");
+    assert_eq!(
+        problems[0].problem,
+        "the target 192.0.2.100:443 is a tenant NAT IP (it stands here: tenant[bank-b].nat_ip)"
+    );
+}
+
+#[test]
 fn a_new_peer_group_moves_the_others() {
     let config = sample();
     let before = config.tenancy();
