@@ -68,7 +68,6 @@ fn metrics_are_served_over_http() {
         "gateway_up 1",
         r#"gateway_interface_attached{interface="ext0",side="external",hook="tc"} 1"#,
         r#"gateway_tenant_flows_opened_total{tenant="bank-1"} 2"#,
-        "# EOF",
     ] {
         assert!(reply.body.lines().any(|found| found == line), "{line} in {}", reply.body);
     }
