@@ -10,7 +10,7 @@ pub const LISTENERS: &str = "LISTENERS";
 pub const ALLOW_LISTS: &str = "ALLOW_LISTS";
 /// Trie: source address to [`crate::abi::TenantId`].
 pub const TENANT_SOURCES: &str = "TENANT_SOURCES";
-/// Trie: [`crate::abi::DestinationKey`] to the peer group's number.
+/// Trie: [`crate::abi::DestinationKey`] to 1: what is in it is allowed.
 pub const DESTINATIONS: &str = "DESTINATIONS";
 /// Hash: pool number to [`crate::abi::Pool`].
 pub const POOLS: &str = "POOLS";

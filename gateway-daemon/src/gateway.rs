@@ -62,6 +62,8 @@ pub struct Gateway {
     started: Instant,
     state: RwLock<State>,
     injector: OnceLock<Arc<Injector>>,
+    /// Why the store takes no changes now.
+    trouble: ArcSwap<Option<String>>,
     metrics: Metrics,
     /// Keeps other daemons, and `unload`, away from the pins.
     _lock: File,
@@ -148,6 +150,7 @@ impl Gateway {
             started: Instant::now(),
             state: RwLock::new(state),
             injector: OnceLock::new(),
+            trouble: ArcSwap::default(),
             metrics,
             _lock: lock,
         };

@@ -79,7 +79,6 @@ pub async fn run(options: &Options) -> Result<()> {
         metrics.clone(),
     ));
     release_spare_memory();
-    let metrics = Metrics::default();
     control.spawn(&shutdown);
     let reloads = doors.serve(&gateway, &control, &metrics, &shutdown);
     tasks::spawn(&gateway, &netlink, &metrics, shutdown.clone())?;

@@ -57,12 +57,28 @@ pub async fn open(settings: &Config, path: &Path) -> Result<(Source, Snapshot, C
             return Ok((Source::File(Arc::new(store)), snapshot, settings.clone()));
         }
         StoreKind::Embedded => Arc::new(embedded::open(&settings.daemon.state_dir, kept)?),
-        StoreKind::Etcd(cluster) => Arc::new(etcd::connect(etcd_config(settings, cluster, kept)).await?),
+        StoreKind::Etcd(cluster) => {
+            check_tls(cluster)?;
+            Arc::new(etcd::connect(etcd_config(settings, cluster, kept)).await?)
+        }
     };
     let snapshot = store.load().await?;
     let config = settings.with_tenancy(&snapshot.tenancy, None);
     let config = config.map_err(|problems| TenantsError::Rejected { version: snapshot.version, problems })?;
     Ok((Source::Store(store), snapshot, config))
+}
+
+/// Without an authority nobody could tell the cluster from a stranger, and a certificate of ours would not be shown.
+fn check_tls(cluster: &EtcdConfig) -> Result<(), StoreError> {
+    let encrypted = cluster.endpoints.iter().any(|endpoint| endpoint.starts_with("https:"));
+    if cluster.ca_file.is_some() || !(encrypted || cluster.identity.is_some()) {
+        return Ok(());
+    }
+    Err(StoreError::Unavailable {
+        message: "`store.ca_file` is not set, and etcd is to be reached by TLS".to_owned(),
+        remedy: "name the certificate of the authority that signs the members' certificates".to_owned(),
+        source: None,
+    })
 }
 
 fn etcd_config(settings: &Config, cluster: &EtcdConfig, kept: usize) -> etcd::EtcdConfig {

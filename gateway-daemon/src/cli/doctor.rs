@@ -19,9 +19,9 @@ pub struct DoctorOptions {
     /// Configuration file of the daemon
     #[arg(long, value_name = "FILE")]
     pub config: PathBuf,
-    /// Directory where the daemon keeps its tenants
-    #[arg(long, value_name = "DIRECTORY", default_value = "/var/lib/two-ip-gateway")]
-    pub state_dir: PathBuf,
+    /// Directory where the daemon keeps its tenants, if not the configuration's
+    #[arg(long, value_name = "DIRECTORY")]
+    pub state_dir: Option<PathBuf>,
     /// Print JSON
     #[arg(long)]
     pub json: bool,
@@ -31,9 +31,10 @@ impl DoctorOptions {
     /// Looks at this host and prints what was found; ends with 1 when the gateway can't work here.
     pub fn execute(&self) -> anyhow::Result<Exit> {
         let config = Config::load(&self.config, &Interfaces::Unchecked, &Overrides::default())?;
+        let state_dir = self.state_dir.as_ref().unwrap_or(&config.daemon.state_dir);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let runtime = runtime.context("cannot start the event loop")?;
-        let findings = checks::findings(&runtime.block_on(gather::facts(&config, &self.state_dir)));
+        let findings = checks::findings(&runtime.block_on(gather::facts(&config, state_dir)));
         if self.json {
             print_json(&Report { verdict: worst(&findings), findings: &findings })?;
         } else {

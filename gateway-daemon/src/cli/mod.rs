@@ -35,6 +35,7 @@ pub(crate) mod golden;
 #[cfg(test)]
 mod tests;
 
+use std::borrow::Cow;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -211,12 +212,13 @@ fn listed(error: &ClientError) -> String {
         .collect()
 }
 
-fn remedy(error: &anyhow::Error) -> Option<&str> {
+fn remedy(error: &anyhow::Error) -> Option<Cow<'_, str>> {
     let client = error.downcast_ref::<ClientError>().map(ClientError::remedy);
     let bind = || error.downcast_ref::<BindError>().map(BindError::remedy);
     let mistake = || error.downcast_ref::<Mistake>().map(|mistake| mistake.remedy.as_str());
     let document = || error.downcast_ref::<DocumentError>().map(DocumentError::remedy);
-    client.or_else(bind).or_else(mistake).or_else(document)
+    let told = client.or_else(bind).or_else(mistake).or_else(document).map(Cow::Borrowed);
+    told.or_else(|| error.downcast_ref::<TenantsError>().map(|error| Cow::Owned(error.remedy())))
 }
 
 fn exit_of(error: &anyhow::Error) -> Exit {

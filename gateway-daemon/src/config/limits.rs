@@ -20,7 +20,7 @@ pub const MAX_LISTENERS: usize = 65_536;
 /// Most backends of all pools together: the largest number the performance targets are measured with.
 pub const MAX_BACKENDS: usize = 100_000;
 
-/// Most backends of one pool. A Maglev table of 65,537 slots then still gives each one 64 slots, which keeps
+/// Most backends of one pool. A Maglev table of 131,071 slots then still gives each one 64 slots, which keeps
 /// their shares within a few per cent of their weights.
 pub const MAX_BACKENDS_PER_POOL: usize = 1_024;
 

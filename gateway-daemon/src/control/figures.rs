@@ -25,6 +25,10 @@ impl Control {
             let (kind, newest) = self.store_version();
             self.metrics.store_trouble(kind != "file" && self.trouble().is_some());
             self.metrics.desired_version(newest);
+            if !self.gateway.is_out_of_step() {
+                self.metrics.applied_version(self.version());
+            }
+            self.gateway.note_trouble(self.trouble().filter(|_| kind != "file"));
             tokio::select! {
                 () = shutdown.requested() => return,
                 () = sleep(INTERVAL) => {}

@@ -3,8 +3,9 @@
 //! | module | does |
 //! |---|---|
 //! | [`host`] | reads interfaces and addresses from the kernel, switches forwarding |
-//! | [`desired`] | configuration and host to table contents; pure |
-//! | [`tables`] | opens the pinned maps; brings their contents to the desired ones |
+//! | [`plan`] | configuration and host to table contents, and to the writes that get there; pure |
+//! | [`contents`], [`changes`] | what stands in the tables; writes to them, in their order |
+//! | [`tables`], [`table`] | opens the pinned maps, reads and writes them |
 //! | [`hook`] | which hook to attach an interface to, and why; pure |
 //! | [`programs`] | loads the programs, attaches and adopts links |
 //! | [`flows`] | reads the tables of tracked flows |

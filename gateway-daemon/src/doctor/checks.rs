@@ -65,7 +65,9 @@ const CAPABILITIES: [(u32, &str, Need); 4] = [
     (
         13,
         "CAP_NET_RAW",
-        Need::Should("a node that takes over the VIPs can't announce them by gratuitous ARP"),
+        Need::Should(
+            "flows of drained or failed backends can't be ended: their ends learn of it by their timeouts",
+        ),
     ),
 ];
 

@@ -3,11 +3,12 @@
 use std::{
     collections::BTreeMap,
     io,
+    sync::Arc,
     time::{Instant, SystemTime},
 };
 
 use anyhow::{Context as _, Result};
-use tracing::warn;
+use tracing::{info, warn};
 
 use super::{Gateway, RepairKind, State, attach, forwarding};
 use crate::{
@@ -68,6 +69,22 @@ impl Gateway {
     /// Repairs since the start.
     pub fn repairs(&self) -> Repairs {
         self.state().repairs.clone()
+    }
+
+    /// Could the tables not be brought to the configuration yet?
+    pub fn is_out_of_step(&self) -> bool {
+        self.state().out_of_step
+    }
+
+    /// Notes why the store takes no changes now, for `status` and the probes; none when it does.
+    pub fn note_trouble(&self, trouble: Option<String>) {
+        let before = self.trouble.swap(Arc::new(trouble.clone()));
+        if *before != trouble {
+            match trouble {
+                Some(trouble) => warn!("the tenant store takes no changes now, traffic goes on: {trouble}"),
+                None => info!("the tenant store takes changes again"),
+            }
+        }
     }
 
     /// Notes a repair that was made elsewhere.

@@ -66,7 +66,13 @@ impl Gateway {
         let interfaces: Vec<_> =
             self.config().interfaces.iter().map(|interface| state.interface(interface)).collect();
         let tables = state.table_status()?;
-        let warnings = state.all_warnings(&config, &interfaces, &tables);
+        let mut warnings = state.all_warnings(&config, &interfaces, &tables);
+        warnings.extend(
+            self.trouble
+                .load()
+                .as_deref()
+                .map(|trouble| format!("the tenant store takes no changes: {trouble}")),
+        );
         let counters = state.tables.counters()?;
         let gateway = &config.gateway;
         Ok(Status {

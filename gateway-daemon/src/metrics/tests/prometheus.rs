@@ -1,5 +1,6 @@
 //! What Prometheus's own programs say about our metrics.
 
+use gateway_common::limits::ABI_VERSION;
 use std::fs::{self, File};
 use std::io::Write as _;
 use std::path::Path;
@@ -153,7 +154,7 @@ async fn a_real_prometheus_reads_the_metrics() {
         ("gateway_repairs_total{kind=\"link\"}", "3"),
         ("gateway_drops_total{reason=\"ports_exhausted\"}", "3400"),
         ("gateway_tenant_bytes_total{tenant=\"bank-b\",direction=\"to_external\"}", "93000000"),
-        ("gateway_build_info{abi_version=\"1\"}", "1"),
+        (&format!("gateway_build_info{{abi_version=\"{ABI_VERSION}\"}}"), "1"),
         // Every family arrived, none under another kind's name.
         ("count(count by (__name__) ({__name__=~\"gateway_.+\"}))", &families_with_samples()),
     ] {
