@@ -3,6 +3,7 @@
 //! Every promise of a suite is measured by a scenario of the lab ([`gateway_tests::scenarios`]) and becomes a row:
 //! promise, target, measured, met. A scenario that fails becomes rows that are not met; the others still run.
 
+mod control_suite;
 mod demo;
 mod machine;
 mod main_suite;
@@ -55,18 +56,22 @@ Exit codes:
 enum Suite {
     /// The main job: three tenants behind two addresses
     Main,
+    /// The control plane: changes, failures, damage and wrong input under traffic
+    Control,
 }
 
 impl Suite {
     fn name(self) -> &'static str {
         match self {
             Self::Main => "main",
+            Self::Control => "control",
         }
     }
 
     fn proofs(self, scale: Scale) -> Vec<Proof> {
         match self {
             Self::Main => main_suite::proofs(scale),
+            Self::Control => control_suite::proofs(scale),
         }
     }
 }
