@@ -26,7 +26,7 @@ pub fn cpu_share(pid: u32, stretch: Duration) -> f64 {
     let lasted = poll_until(2 * stretch, "time to pass", || {
         Some(begin.elapsed()).filter(|elapsed| *elapsed >= stretch)
     });
-    (cpu_time(pid) - before).as_secs_f64() / lasted.as_secs_f64()
+    cpu_time(pid).saturating_sub(before).as_secs_f64() / lasted.as_secs_f64()
 }
 
 /// Fields 14 and 15: in user mode and in the kernel.

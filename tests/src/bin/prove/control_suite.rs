@@ -7,7 +7,7 @@ use gateway_tests::scenarios::control::{
     damage::{self, Harm},
     health, kills,
     latency::{self, Latencies},
-    refusals, scale,
+    refusals, scale, store_kills,
 };
 
 use crate::{
@@ -32,7 +32,16 @@ const MANY_TENANTS: u16 = 10_000;
 
 /// All of it at this scale.
 pub fn proofs(scale: Scale) -> Vec<Proof> {
-    vec![churn(scale), latency(scale), many(scale), kills(scale), damage(), failover(scale), refusals()]
+    vec![
+        churn(scale),
+        latency(scale),
+        many(scale),
+        kills(scale),
+        store_kills(scale),
+        damage(),
+        failover(scale),
+        refusals(),
+    ]
 }
 
 /// Every promise.
@@ -204,6 +213,31 @@ fn kills(scale: Scale) -> Proof {
             Measured::count(seen.kills - seen.recovered).because([format!("of {}", seen.kills)]),
             Measured::figure(seen.exchanges.rate()),
         ]
+    })
+}
+
+fn store_kills(scale: Scale) -> Proof {
+    let kills = scale.pick(20, 200);
+    let promises = vec![
+        none(
+            "store-kill-broken",
+            format!("kill -9 at {kills} random points of store writes: lost, or torn"),
+            "promises",
+        ),
+        promise(
+            Kind::Correctness,
+            "store-kill-changes",
+            "changes that were acknowledged meanwhile, and are there",
+            Target::AtLeast(f64::from(kills)),
+            "changes",
+        ),
+    ];
+    Proof::new("store kills", promises, move || match store_kills::run(kills) {
+        Ok(report) => {
+            let versions = usize::try_from(report.versions).unwrap_or(usize::MAX);
+            vec![things(Vec::new()), Measured::count(versions)]
+        }
+        Err(problem) => vec![things(vec![problem]), Measured::count(0)],
     })
 }
 

@@ -16,6 +16,7 @@ mod specification;
 use std::{fs, path::PathBuf, process::ExitCode};
 
 use clap::{Parser, ValueEnum};
+use gateway_tests::scenarios::control::store_kills;
 
 use crate::{
     proof::{Proof, Scale},
@@ -77,6 +78,7 @@ impl Suite {
 }
 
 fn main() -> ExitCode {
+    store_kills::victim_if_asked();
     let options = Options::parse();
     match run(&options) {
         Ok(code) => code,

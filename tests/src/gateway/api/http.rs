@@ -1,6 +1,7 @@
 //! HTTP/1.1 on a unix socket, one request after the other on a connection that stays.
 
 use std::{
+    fmt::Write as _,
     io::{self, BufRead, BufReader, Write as _},
     os::unix::net::UnixStream,
     path::{Path, PathBuf},
@@ -44,11 +45,12 @@ impl<'a> Request<'a> {
 
     fn head(&self) -> String {
         let Self { method, path, headers, body } = self;
-        let headers: String = headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
-        format!(
-            "{method} {path} HTTP/1.1\r\nHost: gateway\r\n{headers}Content-Length: {}\r\n\r\n",
-            body.len()
-        )
+        let mut head = format!("{method} {path} HTTP/1.1\r\nHost: gateway\r\n");
+        for (name, value) in headers {
+            write!(head, "{name}: {value}\r\n").expect("writes to memory");
+        }
+        write!(head, "Content-Length: {}\r\n\r\n", body.len()).expect("writes to memory");
+        head
     }
 }
 

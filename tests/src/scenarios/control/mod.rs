@@ -8,6 +8,7 @@ pub mod kills;
 pub mod latency;
 pub mod refusals;
 pub mod scale;
+pub mod store_kills;
 
 mod made_up;
 mod stage;
