@@ -72,9 +72,8 @@ pub struct DaemonSection {
     pub socket: PathBuf,
     /// Where maps and links are pinned.
     pub bpffs: PathBuf,
-    /// Where the tenants are stored, if they are not in the file.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub state_dir: Option<PathBuf>,
+    /// For the audit, and for the tenants if they are not in the file.
+    pub state_dir: PathBuf,
     /// Address of the metrics endpoint.
     pub metrics: SocketAddrV4,
 }
@@ -246,7 +245,7 @@ pub struct Egress {
 
 impl GatewayConfig {
     /// All interfaces in the topology's mode, one peer group `npci` with NPCI's main port on every endpoint
-    /// and ICMP, all tenants without pools, listeners and egress ports. `dir` takes the socket.
+    /// and ICMP, all tenants without pools, listeners and egress ports. `dir` takes the socket and the state.
     pub fn for_topology(topology: &Topology, dir: &Path, bpffs: &Path) -> Self {
         let plan = &topology.plan;
         Self {
@@ -255,7 +254,7 @@ impl GatewayConfig {
             daemon: DaemonSection {
                 socket: dir.join("gateway.sock"),
                 bpffs: bpffs.to_owned(),
-                state_dir: None,
+                state_dir: dir.join("state"),
                 metrics: SocketAddrV4::new(Ipv4Addr::LOCALHOST, 9464),
             },
             timeouts: None,
@@ -272,9 +271,8 @@ impl GatewayConfig {
         &mut self.tenant[number - 1]
     }
 
-    /// Takes tenants and peer groups out, for a daemon that keeps them in `state_dir`.
-    pub fn take_document(&mut self, state_dir: PathBuf) -> Document {
-        self.daemon.state_dir = Some(state_dir);
+    /// Takes tenants and peer groups out, for a daemon that keeps them in its state directory.
+    pub fn take_document(&mut self) -> Document {
         Document { peer_group: mem::take(&mut self.peer_group), tenant: mem::take(&mut self.tenant) }
     }
 
@@ -355,7 +353,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_file_without_tenants_says_where_they_are() {
+    fn a_file_without_tenants_has_the_rest() {
         let mut config = GatewayConfig {
             gateway: GatewaySection {
                 ingress_vip: [192, 0, 2, 10].into(),
@@ -365,7 +363,7 @@ mod tests {
             daemon: DaemonSection {
                 socket: "/tmp/x/gateway.sock".into(),
                 bpffs: "/tmp/x/bpffs".into(),
-                state_dir: None,
+                state_dir: "/tmp/x/state".into(),
                 metrics: SocketAddrV4::new(Ipv4Addr::LOCALHOST, 9464),
             },
             timeouts: None,
@@ -375,7 +373,7 @@ mod tests {
             peer_group: vec![PeerGroup { name: "npci".to_owned(), endpoint: Vec::new() }],
             tenant: Vec::new(),
         };
-        let document = config.take_document("/tmp/x/state".into());
+        let document = config.take_document();
         assert_eq!(document.peer_group.len(), 1);
         let file: toml::Table = config.render().parse().expect("the rendered text is TOML");
         assert_eq!(file["daemon"]["state_dir"].as_str(), Some("/tmp/x/state"));
@@ -403,7 +401,7 @@ mod tests {
             daemon: DaemonSection {
                 socket: "/tmp/x/gateway.sock".into(),
                 bpffs: "/tmp/x/bpffs".into(),
-                state_dir: None,
+                state_dir: "/tmp/x/state".into(),
                 metrics: SocketAddrV4::new(Ipv4Addr::LOCALHOST, 9464),
             },
             timeouts: None,

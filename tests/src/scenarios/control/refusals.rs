@@ -2,7 +2,7 @@
 
 mod cases;
 
-use std::process::Output;
+use std::{fs, process::Output};
 
 use gateway_daemon::datapath::{changes::Changes, contents::Contents};
 use serde_json::Value;
@@ -123,6 +123,16 @@ fn judge_answer(answer: &Answer, status: u16, field: Option<&str>) -> Vec<String
         problems.push(format!("does not say what is wrong with {field}: {document}"));
     }
     problems
+}
+
+/// The word `FILE` stands for a file with the document of the case.
+fn run_cli(lab: &Lab, stage: &Stage<'_>, case: &CliCase) -> Vec<String> {
+    let file = lab.session().path("document.toml");
+    fs::write(&file, case.document).expect("write a document");
+    let file = file.to_string_lossy();
+    let given: Vec<&str> =
+        case.arguments.iter().map(|word| if *word == "FILE" { &*file } else { word }).collect();
+    judge_cli(&stage.gateway.cli_output(&given), case)
 }
 
 fn judge_cli(output: &Output, case: &CliCase) -> Vec<String> {

@@ -17,8 +17,6 @@ use crate::{
 
 /// The pool of every tenant.
 pub const POOL: &str = "web";
-/// In the lab's directory.
-const STATE_DIR: &str = "state";
 
 /// All of it, running.
 #[derive(Debug)]
@@ -50,7 +48,7 @@ impl<'lab> Stage<'lab> {
         let gateway = Gateway::start(lab, |config| {
             configure(config, lab);
             adjust(config);
-            document = config.take_document(lab.session().path(STATE_DIR));
+            document = config.take_document();
         });
         let mut api = gateway.api();
         api.apply(&document)

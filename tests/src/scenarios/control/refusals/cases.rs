@@ -9,6 +9,9 @@ const NUMBER: u16 = 7;
 /// Its name.
 const NAME: &str = "made-up-7";
 
+/// What the remedy stands behind on the command line.
+const HELP: &str = "help: ";
+
 /// A request.
 #[derive(Debug)]
 pub struct ApiCase {
@@ -60,6 +63,8 @@ impl ApiCase {
 pub struct CliCase {
     /// Its words.
     pub arguments: &'static [&'static str],
+    /// What stands in the file that they name.
+    pub document: &'static str,
     /// What the error must say.
     pub says: &'static [&'static str],
 }
@@ -71,12 +76,34 @@ pub fn of_the_api() -> Vec<ApiCase> {
 
 /// Wrong commands.
 pub fn of_the_cli() -> Vec<CliCase> {
-    let case = |arguments, says| CliCase { arguments, says };
+    let case = |arguments, says| CliCase { arguments, document: "", says };
     vec![
         case(&["frobnicate"], &["frobnicate", "--help"]),
         case(&["status", "--frobnicate"], &["--frobnicate", "--help"]),
         case(&["flows", "--state", "open"], &["open", "established"]),
         case(&["flows", "--limit", "0"], &["--limit"]),
+        case(&["tenant", "add", NAME], &["--nat-ip", "--source", "--help"]),
+        case(&["tenant", "add", NAME, "--nat-ip", "300.1.2.3", "--source", "10.0.7.0/24"], &["300.1.2.3"]),
+        case(
+            &["tenant", "add", NAME, "--nat-ip", "192.0.2.10", "--source", "10.0.7.0/24"],
+            &["tenant[made-up-7].nat_ip", HELP],
+        ),
+        case(&["tenant", "set", "bank-1", "--nat-ip", "198.51.100.46"], &["tenant[bank-1].nat_ip", HELP]),
+        case(&["tenant", "remove", "nobody"], &["nobody", HELP]),
+        case(&["backend", "weight", "bank-1", "web", "198.51.100.18:8080", "heavy"], &["heavy", "--help"]),
+        case(
+            &["backend", "weight", "bank-1", "web", "198.51.100.20:8080", "2"],
+            &["198.51.100.20:8080", HELP],
+        ),
+        case(&["backend", "drain", "bank-1", "web", "frobnicate"], &["frobnicate", "--help"]),
+        case(&["rollback", "soon"], &["soon", "--help"]),
+        case(&["rollback", "999999"], &["999999", HELP]),
+        case(&["apply", "--file", "/nonexistent/tenants.toml"], &["/nonexistent/tenants.toml", HELP]),
+        CliCase { document: "[[tenant]\n", ..case(&["apply", "--file", "FILE"], &["document.toml", HELP]) },
+        CliCase {
+            document: "[[tenant]]\nname = \"bank-9\"\ncolour = \"red\"\n",
+            ..case(&["apply", "--file", "FILE"], &["colour", HELP])
+        },
     ]
 }
 
