@@ -72,7 +72,7 @@ fn millis(duration: Duration) -> f64 {
 }
 
 fn churn(scale: Scale) -> Proof {
-    let size = churn::Size { rate: RATE, tenants: scale.pick(60, 200), changes: 500 };
+    let size = churn::Size { rate: RATE, tenants: 200, answers: scale.pick(5, 100), changes: 500 };
     let while_changing = format!("{} tenants come and go, 500 are applied and rolled back", size.tenants);
     let promises = vec![
         none("churn-untouched-failed", format!("failed on untouched tenants: {while_changing}"), "requests"),

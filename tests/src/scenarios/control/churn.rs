@@ -58,6 +58,8 @@ pub struct Size {
     pub rate: u32,
     /// Tenants that are added and removed one by one.
     pub tenants: u16,
+    /// Right answers to wait for after each of them.
+    pub answers: usize,
     /// Objects of the file that is applied.
     pub changes: u16,
 }
@@ -201,6 +203,7 @@ impl Work<'_> {
     }
 
     fn change_others(&mut self, step: u16) {
+        self.load.wait_for(self.size.answers);
         if step.is_multiple_of(WEIGH_EVERY) {
             self.weigh(usize::from(step / WEIGH_EVERY));
         }

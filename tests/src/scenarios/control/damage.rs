@@ -14,6 +14,8 @@ use crate::{gateway::api::Api, lab::Lab, poll::try_poll, topology::Mode};
 
 /// Until it is given up.
 const LIMIT: Duration = Duration::from_secs(10);
+/// For a repair that was made to be counted.
+const COUNT_LIMIT: Duration = Duration::from_secs(3);
 
 /// What became of one thing.
 #[derive(Debug)]
@@ -44,7 +46,7 @@ fn repair(lab: &Lab, stage: &mut Stage<'_>, harm: Harm) -> Repair {
         Err(problem) => Err(Some(problem)),
     });
     // What is counted is counted after it was done.
-    let counted = try_poll(LIMIT, "the repair to be counted", || {
+    let counted = try_poll(COUNT_LIMIT, "the repair to be counted", || {
         let problems = before.problems(&Counts::read(lab, &mut stage.api, harm.kind()));
         if problems.is_empty() { Ok(()) } else { Err(Some(problems.join("\n"))) }
     });

@@ -12,7 +12,7 @@ use gateway_common::{
 };
 
 use super::{made_up, stage::Stage};
-use crate::{gateway::api::Api, lab::Lab, topology::Mode};
+use crate::{lab::Lab, topology::Mode};
 
 /// What was seen.
 #[derive(Debug, Default)]
@@ -36,22 +36,22 @@ impl Latencies {
     }
 }
 
-/// So many changes, one after the other, on a gateway with three tenants.
+/// So many changes on a gateway with three tenants; half of them are removals.
 #[track_caller]
 pub fn run(changes: u16) -> Latencies {
     let lab = Lab::new(Mode::Tc);
     let mut stage = Stage::start(&lab, |_| ());
-    let listeners = Listeners::open(&stage);
-    measure(&mut stage.api, &listeners, lab.plan.ingress_vip, 0, changes)
+    let pairs = (0..changes / 2).flat_map(|number| [Change::Put(number, 2), Change::Remove(number)]);
+    measure(&mut stage, lab.plan.ingress_vip, pairs)
 }
 
 /// The pinned map, read beside the daemon.
 #[derive(Debug)]
-pub(super) struct Listeners(HashMap<MapData, ListenerKey, Listener>);
+struct Listeners(HashMap<MapData, ListenerKey, Listener>);
 
 impl Listeners {
     #[track_caller]
-    pub(super) fn open(stage: &Stage<'_>) -> Self {
+    fn open(stage: &Stage<'_>) -> Self {
         let path = stage.gateway.pins().map(names::LISTENERS);
         let map = MapData::from_pin(&path).unwrap_or_else(|error| panic!("open {}: {error}", path.display()));
         Self(Map::HashMap(map).try_into().expect("the table of listeners is a hash map"))
@@ -62,30 +62,38 @@ impl Listeners {
     }
 }
 
-/// Adds and removes made-up tenants, from number `first` on; half of the changes are removals.
+/// A change of one made-up tenant.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Change {
+    /// The tenant of this number is added, with so many backends.
+    Put(u16, u8),
+    /// It is removed.
+    Remove(u16),
+}
+
+/// Makes the changes, one after the other.
 #[track_caller]
 pub(super) fn measure(
-    api: &mut Api,
-    listeners: &Listeners,
+    stage: &mut Stage<'_>,
     vip: Ipv4Addr,
-    first: u16,
-    changes: u16,
+    changes: impl IntoIterator<Item = Change>,
 ) -> Latencies {
+    let listeners = Listeners::open(stage);
     let mut seen = Latencies::default();
-    for change in 0..changes {
-        let (number, is_there) = (first + change / 2, change % 2 == 0);
+    for change in changes {
         let begin = Instant::now();
-        let outcome = if is_there {
-            api.put_tenant(&made_up::tenant(number, 2))
-        } else {
-            api.remove_tenant(&made_up::name(number))
+        let (number, is_there, outcome) = match change {
+            Change::Put(number, backends) => {
+                (number, true, stage.api.put_tenant(&made_up::tenant(number, backends)))
+            }
+            Change::Remove(number) => (number, false, stage.api.remove_tenant(&made_up::name(number))),
         };
-        let outcome = outcome.unwrap_or_else(|problem| panic!("change {change}: {problem}"));
+        let outcome = outcome.unwrap_or_else(|problem| panic!("{change:?}: {problem}"));
         let is_visible = listeners.has(vip, made_up::port(number)) == is_there;
         seen.all.push(begin.elapsed());
         seen.by_daemon.push(Duration::from_micros(outcome.took_us));
         if !is_visible {
-            seen.early.push(format!("change {change} was answered and is not in the map"));
+            seen.early.push(format!("{change:?} was answered and is not in the map"));
         }
     }
     seen

@@ -44,8 +44,7 @@ pub fn run() -> Refusals {
         refusals.note(&case.name(), problems);
     }
     for case in cases::of_the_cli() {
-        let problems =
-            unchanged(&mut stage, |stage| judge_cli(&stage.gateway.cli_output(case.arguments), &case));
+        let problems = unchanged(&mut stage, |stage| run_cli(&lab, stage, &case));
         refusals.note(&case.arguments.join(" "), problems);
     }
     refusals.unauthorised = unchanged(&mut stage, |stage| unauthorised(&lab, stage));

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::{
-    latency::{self, Latencies, Listeners},
+    latency::{self, Change, Latencies},
     made_up,
     stage::Stage,
 };
@@ -17,7 +17,7 @@ const BACKENDS: u8 = 10;
 pub struct Size {
     /// Tenants in the one file.
     pub tenants: u16,
-    /// Single changes afterwards.
+    /// Single changes afterwards: removals, and additions of what was removed.
     pub changes: u16,
     /// For which the daemon has nothing to do.
     pub idle: Duration,
@@ -42,7 +42,8 @@ pub struct Scale {
 #[track_caller]
 pub fn run(size: Size) -> Scale {
     let lab = Lab::new(Mode::Tc);
-    let mut stage = Stage::start(&lab, |_| ());
+    // The gateway takes 100,000 backends, and not one more.
+    let mut stage = Stage::start_before(&lab, Vec::new(), |config| config.tenant.clear());
     let before = entries(&stage);
     let tenants = (0..size.tenants).map(|number| made_up::tenant(number, BACKENDS)).collect();
     let document = Document { peer_group: Vec::new(), tenant: tenants };
@@ -51,9 +52,9 @@ pub fn run(size: Size) -> Scale {
     let applied = begin.elapsed();
     let wanted = before + usize::from(size.tenants) * (1 + usize::from(BACKENDS));
     let missing = wanted.saturating_sub(entries(&stage));
-    let listeners = Listeners::open(&stage);
-    let changes =
-        latency::measure(&mut stage.api, &listeners, lab.plan.ingress_vip, size.tenants, size.changes);
+    let pairs =
+        (0..size.changes / 2).flat_map(|number| [Change::Remove(number), Change::Put(number, BACKENDS)]);
+    let changes = latency::measure(&mut stage, lab.plan.ingress_vip, pairs);
     let daemon = stage.gateway.process().id();
     let idle_cpu = usage::cpu_share(daemon, size.idle);
     Scale { applied, missing, resident: usage::resident_bytes(daemon), idle_cpu, changes }

@@ -37,7 +37,7 @@ impl<'lab> Stage<'lab> {
         Self::start_before(lab, servers, adjust)
     }
 
-    /// The same with servers of the caller's.
+    /// The same with servers of the caller's, and with those tenants that `adjust` leaves.
     #[track_caller]
     pub fn start_before(
         lab: &'lab Lab,

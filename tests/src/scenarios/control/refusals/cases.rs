@@ -81,7 +81,7 @@ pub fn of_the_cli() -> Vec<CliCase> {
         case(&["frobnicate"], &["frobnicate", "--help"]),
         case(&["status", "--frobnicate"], &["--frobnicate", "--help"]),
         case(&["flows", "--state", "open"], &["open", "established"]),
-        case(&["flows", "--limit", "0"], &["--limit"]),
+        case(&["flows", "--limit", "10001"], &["--limit", "10000"]),
         case(&["tenant", "add", NAME], &["--nat-ip", "--source", "--help"]),
         case(&["tenant", "add", NAME, "--nat-ip", "300.1.2.3", "--source", "10.0.7.0/24"], &["300.1.2.3"]),
         case(
@@ -209,7 +209,7 @@ fn of_meaning() -> Vec<ApiCase> {
             "a backend twice",
             "/pool/0/backend/1/address",
             json!("10.0.7.1"),
-            "tenant[made-up-7].pool[web].backend[10.0.7.1:8080]",
+            "tenant[made-up-7].pool[web].backend[10.0.7.1:8080].address",
         ),
         wrong(
             "a weight that is too large",
@@ -268,7 +268,7 @@ fn of_paths() -> Vec<ApiCase> {
             Body::Json(json!({ "weight": 2 })),
             404,
         ),
-        case("no backend", "POST", &format!("{backend}/frobnicate/drain"), Body::None, 400),
+        case("no backend", "POST", &format!("{backend}/frobnicate/drain"), Body::None, 404),
         case(
             "a weight in words",
             "PATCH",
