@@ -1,9 +1,14 @@
 //! Programs that talk to the servers through the gateway.
 
+pub mod open_loop;
+pub mod pooled;
+
 mod curl;
+mod exchange;
 mod load;
 mod ping;
 
 pub use curl::{Curl, Download, HttpReply};
+pub use exchange::Aim;
 pub use load::{Load, LoadReport};
 pub use ping::PingReport;

@@ -1,10 +1,12 @@
 //! The program under test: its configuration, the running daemon, and its command line.
 
+pub mod api;
+
 mod config;
 mod daemon;
 
 pub use config::{
-    Backend, DaemonSection, Egress, Endpoint, GatewayConfig, GatewaySection, Interface, Listener,
-    NodeSection, PeerGroup, Pool, Tenant, Timeouts,
+    Backend, DaemonSection, Document, Egress, Endpoint, GatewayConfig, GatewaySection, Health, Interface,
+    Limits, Listener, NodeSection, PeerGroup, Pool, Reconcile, Tenant, Timeouts,
 };
 pub use daemon::{BINARY_VARIABLE, Gateway, binary};

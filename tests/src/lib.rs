@@ -36,6 +36,7 @@ pub mod stop;
 pub mod tcp;
 pub mod tool;
 pub mod topology;
+pub mod usage;
 pub mod world;
 
 pub use lab::Lab;

@@ -29,6 +29,11 @@ impl Random {
         Self { seed, state: seed }
     }
 
+    /// What it was seeded with.
+    pub fn seed(&self) -> u64 {
+        self.seed
+    }
+
     /// The next number.
     pub fn next_u64(&mut self) -> u64 {
         self.state = self.state.wrapping_add(0x9e37_79b9_7f4a_7c15);

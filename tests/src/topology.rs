@@ -11,6 +11,8 @@
 //! injected by hand ([`crate::packet::Packet::vlan`], [`crate::raw::RawSocket`]) and captured with their
 //! tags.
 //!
+//! Tenants 16 to 30 are in 203.0.113.0/24, laid out in the same way.
+//!
 //! The VIPs and the tenant NAT IPs are on-link for their neighbours and configured nowhere: the gateway
 //! answers ARP for them.
 

@@ -2,6 +2,7 @@
 //!
 //! Deliberately not the daemon's own types: what a user writes is text, and a renamed field must fail a test.
 
+use std::mem;
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::path::{Path, PathBuf};
 
@@ -21,8 +22,25 @@ pub struct GatewayConfig {
     /// Left out when the defaults will do.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub timeouts: Option<Timeouts>,
+    /// Left out when the defaults will do.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub limits: Option<Limits>,
+    /// Left out when the defaults will do.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reconcile: Option<Reconcile>,
     /// Where programs are attached.
     pub interface: Vec<Interface>,
+    /// Whom tenants may call.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub peer_group: Vec<PeerGroup>,
+    /// Customers.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub tenant: Vec<Tenant>,
+}
+
+/// Tenants and peer groups apart from the rest: what `apply` takes.
+#[derive(Debug, Clone, Default, Serialize)]
+pub struct Document {
     /// Whom tenants may call.
     pub peer_group: Vec<PeerGroup>,
     /// Customers.
@@ -54,6 +72,8 @@ pub struct DaemonSection {
     pub socket: PathBuf,
     /// Where maps and links are pinned.
     pub bpffs: PathBuf,
+    /// For the audit, and for the tenants if they are not in the file.
+    pub state_dir: PathBuf,
     /// Address of the metrics endpoint.
     pub metrics: SocketAddrV4,
 }
@@ -63,6 +83,20 @@ pub struct DaemonSection {
 pub struct Timeouts {
     /// TCP, handshake not complete.
     pub tcp_half_open_secs: u64,
+}
+
+/// `[limits]`
+#[derive(Debug, Clone, Serialize)]
+pub struct Limits {
+    /// Established flows.
+    pub flows: u32,
+}
+
+/// `[reconcile]`
+#[derive(Debug, Clone, Serialize)]
+pub struct Reconcile {
+    /// From one full comparison to the next.
+    pub interval_ms: u32,
 }
 
 /// `[[interface]]`
@@ -138,8 +172,36 @@ pub struct Tenant {
 pub struct Pool {
     /// Referred to by listeners.
     pub name: String,
+    /// `keep` or `reset`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub on_backend_down: Option<&'static str>,
+    /// How its members are checked, if they are.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub health: Option<Health>,
     /// Its members.
     pub backend: Vec<Backend>,
+}
+
+/// `[tenant.pool.health]`
+#[derive(Debug, Clone, Serialize)]
+pub struct Health {
+    /// `tcp`, `http`, ...
+    pub check: &'static str,
+    /// From one check to the next.
+    pub interval_ms: u32,
+    /// For one check.
+    pub timeout_ms: u32,
+    /// Successes until it is up.
+    pub rise: u32,
+    /// Failures until it is down.
+    pub fall: u32,
+    /// Of the interval.
+    pub jitter_percent: u32,
+    /// Whether real traffic is judged as well.
+    pub passive: bool,
+    /// Of `http`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub path: Option<&'static str>,
 }
 
 /// `[[tenant.pool.backend]]`
@@ -183,7 +245,7 @@ pub struct Egress {
 
 impl GatewayConfig {
     /// All interfaces in the topology's mode, one peer group `npci` with NPCI's main port on every endpoint
-    /// and ICMP, all tenants without pools, listeners and egress ports. `dir` takes the socket.
+    /// and ICMP, all tenants without pools, listeners and egress ports. `dir` takes the socket and the state.
     pub fn for_topology(topology: &Topology, dir: &Path, bpffs: &Path) -> Self {
         let plan = &topology.plan;
         Self {
@@ -192,9 +254,12 @@ impl GatewayConfig {
             daemon: DaemonSection {
                 socket: dir.join("gateway.sock"),
                 bpffs: bpffs.to_owned(),
+                state_dir: dir.join("state"),
                 metrics: SocketAddrV4::new(Ipv4Addr::LOCALHOST, 9464),
             },
             timeouts: None,
+            limits: None,
+            reconcile: None,
             interface: interfaces(topology),
             peer_group: vec![npci_group(topology)],
             tenant: topology.tenants.iter().map(Tenant::new).collect(),
@@ -204,6 +269,11 @@ impl GatewayConfig {
     /// A tenant by its number, from 1.
     pub fn tenant(&mut self, number: usize) -> &mut Tenant {
         &mut self.tenant[number - 1]
+    }
+
+    /// Takes tenants and peer groups out, for a daemon that keeps them in its state directory.
+    pub fn take_document(&mut self) -> Document {
+        Document { peer_group: mem::take(&mut self.peer_group), tenant: mem::take(&mut self.tenant) }
     }
 
     /// The file's text.
@@ -248,7 +318,12 @@ impl Tenant {
     /// Adds a pool of equal backends.
     pub fn add_pool(&mut self, name: &str, backends: &[SocketAddrV4]) -> &mut Self {
         let backend = |at: &SocketAddrV4| Backend { address: *at.ip(), port: at.port(), weight: 1 };
-        self.pool.push(Pool { name: name.to_owned(), backend: backends.iter().map(backend).collect() });
+        self.pool.push(Pool {
+            name: name.to_owned(),
+            on_backend_down: None,
+            health: None,
+            backend: backends.iter().map(backend).collect(),
+        });
         self
     }
 
@@ -278,6 +353,35 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_file_without_tenants_has_the_rest() {
+        let mut config = GatewayConfig {
+            gateway: GatewaySection {
+                ingress_vip: [192, 0, 2, 10].into(),
+                egress_vip: [192, 0, 2, 20].into(),
+            },
+            node: NodeSection { name: "gw-1".to_owned(), id: 1 },
+            daemon: DaemonSection {
+                socket: "/tmp/x/gateway.sock".into(),
+                bpffs: "/tmp/x/bpffs".into(),
+                state_dir: "/tmp/x/state".into(),
+                metrics: SocketAddrV4::new(Ipv4Addr::LOCALHOST, 9464),
+            },
+            timeouts: None,
+            limits: None,
+            reconcile: Some(Reconcile { interval_ms: 200 }),
+            interface: Vec::new(),
+            peer_group: vec![PeerGroup { name: "npci".to_owned(), endpoint: Vec::new() }],
+            tenant: Vec::new(),
+        };
+        let document = config.take_document();
+        assert_eq!(document.peer_group.len(), 1);
+        let file: toml::Table = config.render().parse().expect("the rendered text is TOML");
+        assert_eq!(file["daemon"]["state_dir"].as_str(), Some("/tmp/x/state"));
+        assert_eq!(file["reconcile"]["interval_ms"].as_integer(), Some(200));
+        assert!(!file.contains_key("tenant") && !file.contains_key("peer_group"));
+    }
+
+    #[test]
     fn rendered_text_has_the_documented_shape() {
         let tenant = Tenant {
             name: "bank-1".to_owned(),
@@ -297,9 +401,12 @@ mod tests {
             daemon: DaemonSection {
                 socket: "/tmp/x/gateway.sock".into(),
                 bpffs: "/tmp/x/bpffs".into(),
+                state_dir: "/tmp/x/state".into(),
                 metrics: SocketAddrV4::new(Ipv4Addr::LOCALHOST, 9464),
             },
             timeouts: None,
+            limits: None,
+            reconcile: None,
             interface: vec![
                 Interface::new("ext0", "external", Mode::XdpNative),
                 Interface::new("int1", "internal", Mode::Tc),

@@ -7,9 +7,10 @@ use std::process::Output;
 use std::thread;
 use std::time::Duration;
 
+use gateway_daemon::datapath::{pins::Pins, tables::Tables};
 use serde_json::Value;
 
-use super::GatewayConfig;
+use super::{GatewayConfig, api::Api};
 use crate::bpffs::BpfFs;
 use crate::poll::poll_result;
 use crate::process::Proc;
@@ -112,6 +113,27 @@ impl<'lab> Gateway<'lab> {
         let next = self.config_path.with_extension("toml.next");
         fs::write(&next, config.render()).expect("write the configuration");
         fs::rename(&next, &self.config_path).expect("replace the configuration");
+    }
+
+    /// A client of the API, not yet connected: good for one life of the daemon.
+    pub fn api(&self) -> Api {
+        Api::new(&self.socket)
+    }
+
+    /// The API's socket.
+    pub fn socket(&self) -> &Path {
+        &self.socket
+    }
+
+    /// Where maps and links are pinned.
+    pub fn pins(&self) -> Pins {
+        Pins::new(self.bpffs.path())
+    }
+
+    /// The pinned tables, opened beside the daemon.
+    #[track_caller]
+    pub fn tables(&self) -> Tables {
+        Tables::open(&self.pins()).unwrap_or_else(|error| panic!("open the pinned tables: {error:#}"))
     }
 
     /// The configuration for this topology, to be changed and written anew.

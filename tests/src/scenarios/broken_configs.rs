@@ -15,7 +15,8 @@ const CRATE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../gateway-daemon");
 /// Below it. The errors show the path as it was given.
 const CASES: &str = "tests/config-broken";
 /// The daemon's places when the configuration names no others.
-const DEFAULT_PLACES: [&str; 2] = ["/run/two-ip-gateway", "/sys/fs/bpf/two-ip-gateway"];
+const DEFAULT_PLACES: [&str; 3] =
+    ["/run/two-ip-gateway", "/sys/fs/bpf/two-ip-gateway", "/var/lib/two-ip-gateway"];
 /// Exit code for a wrong configuration.
 const REFUSED: i32 = 2;
 

@@ -7,6 +7,7 @@ pub mod addresses;
 pub mod broken_configs;
 pub mod bulk;
 pub mod continuity;
+pub mod control;
 pub mod expiry;
 pub mod lifecycle;
 pub mod requests;

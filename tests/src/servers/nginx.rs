@@ -47,7 +47,18 @@ impl Nginx {
     ///   body).
     #[track_caller]
     pub fn start(namespace: &Namespace, name: &str, addresses: &[SocketAddrV4]) -> Self {
-        let dir = namespace.session().path(&format!("nginx-{name}/conf")).with_file_name("");
+        Self::start_in(namespace, &format!("nginx-{name}"), name, addresses)
+    }
+
+    /// The same for one of several that call themselves by the same name.
+    #[track_caller]
+    pub fn start_apart(namespace: &Namespace, name: &str, address: SocketAddrV4) -> Self {
+        Self::start_in(namespace, &format!("nginx-{name}-{}", address.ip()), name, &[address])
+    }
+
+    #[track_caller]
+    fn start_in(namespace: &Namespace, place: &str, name: &str, addresses: &[SocketAddrV4]) -> Self {
+        let dir = namespace.session().path(&format!("{place}/conf")).with_file_name("");
         for part in ["files/upload", "body"] {
             fs::create_dir_all(dir.join(part)).unwrap_or_else(|error| panic!("create {part}: {error}"));
         }
@@ -55,7 +66,7 @@ impl Nginx {
         fs::write(&config, configuration(&dir, name, addresses)).expect("write nginx.conf");
         let mut command = namespace.command("nginx");
         command.arg("-p").arg(&dir).arg("-c").arg(&config).arg("-e").arg(dir.join("error.log"));
-        let process = Proc::spawn(namespace, &format!("nginx-{name}"), command);
+        let process = Proc::spawn(namespace, place, command);
         let nginx = Self { process, name: name.to_owned(), dir, addresses: addresses.to_vec() };
         nginx.wait_until_ready(namespace);
         nginx
@@ -139,6 +150,7 @@ http {{
   scgi_temp_path {dir}/body;
   client_max_body_size 0;
   keepalive_requests 1000000;
+  keepalive_timeout 1h;
   sendfile on;
   default_type application/octet-stream;
   server {{

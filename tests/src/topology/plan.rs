@@ -4,8 +4,12 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 
 use ipnet::Ipv4Net;
 
-/// 198.51.100.0/24 holds sixteen subnets of /28; the first is left unused, so that tenant i has number 16 i.
-pub const MOST_TENANTS: usize = 15;
+/// The ranges that the tenants' subnets are cut from, in their order.
+const TENANT_RANGES: [[u8; 3]; 2] = [[198, 51, 100], [203, 0, 113]];
+/// Such a range (a /24) holds sixteen subnets of /28; the first is left unused, so that tenant i begins at 16 i.
+const TENANTS_A_RANGE: usize = 15;
+/// All ranges are used up by so many.
+pub const MOST_TENANTS: usize = TENANTS_A_RANGE * TENANT_RANGES.len();
 
 /// Port on which NPCI's endpoints serve, as in the peer group of the default configuration.
 const NPCI_PORT: u16 = 443;
@@ -87,8 +91,9 @@ impl TenantPlan {
             (1..=MOST_TENANTS).contains(&number),
             "tenants are numbered 1 to {MOST_TENANTS}, not {number}"
         );
-        let base = u8::try_from(number * 16).expect("checked above");
-        let host = |offset: u8| Ipv4Addr::new(198, 51, 100, base + offset);
+        let (range, place) = ((number - 1) / TENANTS_A_RANGE, (number - 1) % TENANTS_A_RANGE + 1);
+        let ([a, b, c], base) = (TENANT_RANGES[range], u8::try_from(place * 16).expect("checked above"));
+        let host = |offset: u8| Ipv4Addr::new(a, b, c, base + offset);
         Self {
             number,
             name: format!("bank-{number}"),
@@ -112,6 +117,8 @@ impl TenantPlan {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
 
     #[test]
@@ -127,8 +134,17 @@ mod tests {
     }
 
     #[test]
-    #[should_panic(expected = "numbered 1 to 15")]
+    fn no_two_tenants_share_a_subnet() {
+        let subnets: BTreeSet<Ipv4Net> =
+            (1..=MOST_TENANTS).map(|number| TenantPlan::numbered(number).subnet).collect();
+        assert_eq!(subnets.len(), MOST_TENANTS);
+        assert_eq!(TenantPlan::numbered(15).nat_ip, Ipv4Addr::new(198, 51, 100, 254));
+        assert_eq!(TenantPlan::numbered(16).nat_ip, Ipv4Addr::new(203, 0, 113, 30));
+    }
+
+    #[test]
+    #[should_panic(expected = "numbered 1 to 30")]
     fn too_many_tenants_are_refused() {
-        TenantPlan::numbered(16);
+        TenantPlan::numbered(31);
     }
 }

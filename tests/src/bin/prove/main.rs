@@ -3,6 +3,7 @@
 //! Every promise of a suite is measured by a scenario of the lab ([`gateway_tests::scenarios`]) and becomes a row:
 //! promise, target, measured, met. A scenario that fails becomes rows that are not met; the others still run.
 
+mod control_suite;
 mod demo;
 mod machine;
 mod main_suite;
@@ -15,6 +16,7 @@ mod specification;
 use std::{fs, path::PathBuf, process::ExitCode};
 
 use clap::{Parser, ValueEnum};
+use gateway_tests::scenarios::control::store_kills;
 
 use crate::{
     proof::{Proof, Scale},
@@ -55,23 +57,28 @@ Exit codes:
 enum Suite {
     /// The main job: three tenants behind two addresses
     Main,
+    /// The control plane: changes, failures, damage and wrong input under traffic
+    Control,
 }
 
 impl Suite {
     fn name(self) -> &'static str {
         match self {
             Self::Main => "main",
+            Self::Control => "control",
         }
     }
 
     fn proofs(self, scale: Scale) -> Vec<Proof> {
         match self {
             Self::Main => main_suite::proofs(scale),
+            Self::Control => control_suite::proofs(scale),
         }
     }
 }
 
 fn main() -> ExitCode {
+    store_kills::victim_if_asked();
     let options = Options::parse();
     match run(&options) {
         Ok(code) => code,

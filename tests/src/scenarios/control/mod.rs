@@ -1,0 +1,14 @@
+//! The control plane: tenants are added, changed, drained and removed while traffic runs, the daemon dies, somebody
+//! damages what it has built, backends fail, and people ask for what makes no sense.
+
+pub mod churn;
+pub mod damage;
+pub mod health;
+pub mod kills;
+pub mod latency;
+pub mod refusals;
+pub mod scale;
+pub mod store_kills;
+
+mod made_up;
+mod stage;

@@ -1,0 +1,69 @@
+//! What a process takes of the machine (proc(5)).
+
+use std::{
+    fs,
+    time::{Duration, Instant},
+};
+
+use nix::unistd::{SysconfVar, sysconf};
+
+use crate::poll::poll_until;
+
+/// Memory that a process has in RAM, in bytes.
+#[track_caller]
+pub fn resident_bytes(pid: u32) -> u64 {
+    let status = read(pid, "status");
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let kib =
+        line.and_then(|rest| rest.trim().strip_suffix(" kB")).and_then(|number| number.parse::<u64>().ok());
+    1024 * kib.unwrap_or_else(|| panic!("no resident size of process {pid}: {status}"))
+}
+
+/// Share of one CPU that a process takes in a stretch of time from now on.
+#[track_caller]
+pub fn cpu_share(pid: u32, stretch: Duration) -> f64 {
+    let (before, begin) = (cpu_time(pid), Instant::now());
+    let lasted = poll_until(2 * stretch, "time to pass", || {
+        Some(begin.elapsed()).filter(|elapsed| *elapsed >= stretch)
+    });
+    cpu_time(pid).saturating_sub(before).as_secs_f64() / lasted.as_secs_f64()
+}
+
+/// Fields 14 and 15: in user mode and in the kernel.
+fn cpu_time(pid: u32) -> Duration {
+    let stat = read(pid, "stat");
+    // The name in field 2 may hold anything, a closing bracket too.
+    let fields = stat.rsplit_once(')').map(|(_, rest)| rest.split_whitespace());
+    let ticks: u64 =
+        fields.into_iter().flatten().skip(11).take(2).filter_map(|word| word.parse::<u64>().ok()).sum();
+    Duration::from_millis(ticks * 1000 / ticks_a_second())
+}
+
+fn ticks_a_second() -> u64 {
+    let ticks = sysconf(SysconfVar::CLK_TCK).ok().flatten();
+    ticks.and_then(|ticks| u64::try_from(ticks).ok()).unwrap_or(100)
+}
+
+#[track_caller]
+fn read(pid: u32, file: &str) -> String {
+    fs::read_to_string(format!("/proc/{pid}/{file}"))
+        .unwrap_or_else(|error| panic!("read {file} of process {pid}: {error}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn this_process_takes_something() {
+        let own = std::process::id();
+        assert!(resident_bytes(own) > 1 << 20);
+        let begin = Instant::now();
+        let before = cpu_time(own);
+        let mut sum = 0_u64;
+        while begin.elapsed() < Duration::from_millis(200) {
+            sum = std::hint::black_box(sum.wrapping_add(1));
+        }
+        assert!(cpu_time(own) > before, "busy for 200 ms");
+    }
+}
