@@ -197,14 +197,14 @@ impl Gateway {
     }
 
     /// Brings the tables to what health says now; returns how many entries were written or removed.
-    pub fn follow_health(&self, standings: Standings) -> Result<usize> {
+    pub fn follow_health(&self, standings: &Standings) -> Result<usize> {
         let mut state = self.state_mut();
-        let touched = tenants_that_differ(&self.standings.load(), &standings);
+        let touched = tenants_that_differ(&self.standings.load(), standings);
         self.standings.store(Arc::new(standings.clone()));
         if touched.is_empty() {
             return Ok(0);
         }
-        state.apply(&self.config(), &standings, &Touched::These(touched))
+        state.apply(&self.config(), standings, &Touched::These(touched))
     }
 
     /// Follows changes of the host: addresses, interfaces that came, went or were made anew. Returns whether there

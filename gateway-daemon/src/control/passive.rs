@@ -47,7 +47,7 @@ impl Control {
 
     fn hand_over(&self, config: &Config, signs: &HashMap<BackendAddr, Signs>) {
         let known: Vec<(BackendId, Signs)> =
-            signs.iter().flat_map(|(backend, signs)| ids(&self.gateway, config, backend, *signs)).collect();
+            signs.iter().flat_map(|(backend, signs)| ids(&self.gateway, config, *backend, *signs)).collect();
         self.health.passive(known.iter().map(|(id, signs)| (id, *signs)));
     }
 }
@@ -58,7 +58,7 @@ fn is_wanted(config: &Config) -> bool {
 }
 
 /// One backend may be in several pools of its tenant.
-fn ids(gateway: &Gateway, config: &Config, backend: &BackendAddr, signs: Signs) -> Vec<(BackendId, Signs)> {
+fn ids(gateway: &Gateway, config: &Config, backend: BackendAddr, signs: Signs) -> Vec<(BackendId, Signs)> {
     let Some(name) = gateway.tenant_name(backend.tenant) else { return Vec::new() };
     let tenant = config.tenants.iter().find(|tenant| tenant.name.as_str() == name);
     let members = tenant.into_iter().flat_map(|tenant| {

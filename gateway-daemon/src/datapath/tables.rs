@@ -279,7 +279,7 @@ impl Tables {
 
     /// Adds counters of an earlier version to these.
     pub fn add_counters(&mut self, earlier: &EarlierCounters) -> Result<()> {
-        add(&mut self.tenant_stats, &earlier.tenant_stats, |sum, more| sum.add(more))?;
+        add(&mut self.tenant_stats, &earlier.tenant_stats, TenantStats::add)?;
         add(&mut self.drops, &earlier.drops, |sum, more| *sum += more)?;
         add(&mut self.counters, &earlier.counters, |sum, more| *sum += more)
     }

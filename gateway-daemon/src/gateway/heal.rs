@@ -80,9 +80,10 @@ impl Gateway {
     pub fn note_trouble(&self, trouble: Option<String>) {
         let before = self.trouble.swap(Arc::new(trouble.clone()));
         if *before != trouble {
-            match trouble {
-                Some(trouble) => warn!("the tenant store takes no changes now, traffic goes on: {trouble}"),
-                None => info!("the tenant store takes changes again"),
+            if let Some(trouble) = trouble {
+                warn!("the tenant store takes no changes now, traffic goes on: {trouble}");
+            } else {
+                info!("the tenant store takes changes again");
             }
         }
     }

@@ -121,7 +121,7 @@ impl Gateway {
                 dropped_packets: traffic.dropped_packets,
             })
         };
-        self.config().tenants.iter().map(|tenant| read(tenant)).collect()
+        self.config().tenants.iter().map(read).collect()
     }
 
     fn read_flows(&self, filter: &FlowFilter) -> Result<FlowList> {

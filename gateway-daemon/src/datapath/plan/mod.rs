@@ -164,8 +164,8 @@ impl Mirror {
         let gone: Vec<TenantId> = match touched {
             Touched::All => self.tenants.keys().filter(|id| !configured.contains(id)).copied().collect(),
             Touched::These(names) => {
-                let named = names.iter().filter_map(|name| wish.ids.get(name)).copied();
-                named.filter(|id| !configured.contains(id)).collect()
+                let ids = names.iter().filter_map(|name| wish.ids.get(name)).copied();
+                ids.filter(|id| !configured.contains(id)).collect()
             }
         };
         let mut placer = Placer {

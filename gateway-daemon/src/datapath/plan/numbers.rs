@@ -102,7 +102,10 @@ impl Runs {
     }
 
     fn wake(&mut self, now_ns: u64) {
-        while let Some((_, run)) = self.resting.pop_front_if(|(until, _)| *until <= now_ns) {
+        while let Some((until, run)) = self.resting.front().copied()
+            && until <= now_ns
+        {
+            self.resting.pop_front();
             self.join(run);
         }
     }

@@ -277,14 +277,12 @@ impl Placer<'_> {
         if let Some((id, _)) = new.lists.iter().find(same) {
             return *id;
         }
-        let id = match old.lists.iter().find(same) {
-            Some((id, _)) => *id,
-            None => {
-                let id = self.numbers.lists.take();
-                self.changes.allow_lists.put.extend(allow_rows(id, &prefixes));
-                id
-            }
-        };
+        let known = old.lists.iter().find(same).map(|(id, _)| *id);
+        let id = known.unwrap_or_else(|| {
+            let id = self.numbers.lists.take();
+            self.changes.allow_lists.put.extend(allow_rows(id, &prefixes));
+            id
+        });
         new.lists.push((id, prefixes));
         id
     }

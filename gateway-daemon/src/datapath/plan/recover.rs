@@ -85,12 +85,11 @@ impl Mirror {
         for (id, mut prefixes) in lists {
             self.numbers.lists.claim(id);
             prefixes.sort();
-            match owners.get(&id) {
-                Some(tenant) => self.tenant(*tenant).lists.push((id, prefixes)),
-                None => {
-                    let rows = super::placed::allow_rows(id, &prefixes).map(|(key, _)| key);
-                    self.strays.allow_lists.remove.extend(rows);
-                }
+            if let Some(tenant) = owners.get(&id) {
+                self.tenant(*tenant).lists.push((id, prefixes));
+            } else {
+                let rows = super::placed::allow_rows(id, &prefixes).map(|(key, _)| key);
+                self.strays.allow_lists.remove.extend(rows);
             }
         }
     }

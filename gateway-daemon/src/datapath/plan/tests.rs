@@ -309,8 +309,8 @@ fn a_vanished_interface_is_named() {
 
 /// `bank-a` with so many pools of 21 backends, which take 4,093 slots each.
 fn large(pools: usize) -> Config {
-    let backends: String =
-        (1..=21).map(|backend| format!("{{ address = '198.18.1.{backend}', port = 1 }},")).collect();
+    let backend = |number| format!("{{ address = '198.18.1.{number}', port = 1 }}");
+    let backends = (1..=21).map(backend).collect::<Vec<_>>().join(", ");
     let mut config = parse(&format!(
         "gateway = {{ ingress_vip = '192.0.2.10', egress_vip = '192.0.2.20' }}
          interface = [{{ name = 'ext0', side = 'external' }}, {{ name = 'int0', side = 'internal' }}]
