@@ -4,12 +4,13 @@
 //! |---|---|
 //! | `apply` | brings the tables to a configuration |
 //! | `heal` | compares the kernel with what it should hold, and repairs it |
-//! | `report` | tells operators |
+//! | `report`, `explain` | tell operators |
 //! | `attach`, `forwarding` | interfaces: hooks, the kernel's switches |
 
 mod apply;
 mod attach;
 mod endings;
+mod explain;
 mod forwarding;
 mod heal;
 mod ports;

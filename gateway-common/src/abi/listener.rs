@@ -21,6 +21,11 @@ impl ListenerKey {
     pub const fn new(address: Addr, protocol: Protocol, port: Port) -> Self {
         Self { address, port, protocol: protocol as u8, pad: 0 }
     }
+
+    /// The protocol; `None` only for bytes that are no key of ours.
+    pub const fn protocol(&self) -> Option<Protocol> {
+        Protocol::from_number(self.protocol)
+    }
 }
 
 /// How a listener forwards, as bits.

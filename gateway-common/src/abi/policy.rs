@@ -141,6 +141,16 @@ impl DestinationKey {
         TenantId(u16::from_be(self.tenant_be))
     }
 
+    /// The protocol; `None` only for bytes that are no key of ours.
+    pub const fn protocol(&self) -> Option<Protocol> {
+        Protocol::from_number(self.protocol)
+    }
+
+    /// The port; [`Port::NONE`] for any.
+    pub const fn port(&self) -> Port {
+        self.port
+    }
+
     /// The same tenant, protocol and port with another address.
     #[must_use]
     pub const fn with_address(mut self, address: Addr) -> Self {

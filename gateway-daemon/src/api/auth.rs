@@ -42,6 +42,8 @@ impl Role {
         let verb = route.rsplit('/').next().unwrap_or_default();
         match *method {
             Method::GET | Method::HEAD => Self::Viewer,
+            // A question that does not fit a path.
+            Method::POST if route == super::EXPLAIN_PATH => Self::Viewer,
             Method::POST if OPERATORS.contains(&verb) => Self::Operator,
             // Only the weight of a backend.
             Method::PATCH => Self::Operator,
@@ -331,6 +333,8 @@ mod tests {
         for (method, route, expected) in [
             (Method::GET, "/v1/export", Role::Viewer),
             (Method::HEAD, "/v1/status", Role::Viewer),
+            (Method::POST, "/v1/explain", Role::Viewer),
+            (Method::PUT, "/v1/explain", Role::Admin),
             (Method::POST, "/v1/tenants/{tenant}/drain", Role::Operator),
             (Method::PATCH, "/v1/tenants/{tenant}/pools/{pool}/backends/{backend}", Role::Operator),
             (Method::POST, "/v1/reload", Role::Operator),

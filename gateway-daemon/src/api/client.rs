@@ -16,8 +16,8 @@ use serde::de::DeserializeOwned;
 use tokio::net::UnixStream;
 
 use super::change::Ask;
-use super::types::{Drops, FlowFilter, FlowList, Problem, Status};
-use super::{DROPS_PATH, FLOWS_PATH, STATUS_PATH, etag};
+use super::types::{Drops, ExplainRequest, Explanation, FlowFilter, FlowList, Problem, Status};
+use super::{DROPS_PATH, EXPLAIN_PATH, FLOWS_PATH, STATUS_PATH, etag};
 use crate::store::Version;
 
 /// How long the daemon may take for an answer. It reads a table of a million flows in about a second; one that
@@ -136,6 +136,12 @@ impl Client {
     /// What was dropped.
     pub async fn drops(&self) -> Result<Drops, ClientError> {
         self.get(DROPS_PATH).await
+    }
+
+    /// The way of a packet.
+    pub async fn explain(&self, request: &ExplainRequest) -> Result<Explanation, ClientError> {
+        let ask = Ask::raw(Method::POST, EXPLAIN_PATH).with(request);
+        self.send(&ask).await.map(|answer| answer.value)
     }
 
     /// The JSON document at `path`.

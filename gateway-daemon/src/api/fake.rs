@@ -10,9 +10,9 @@ use gateway_common::drop_reason::DropReason;
 
 use super::source::{Source, SourceError};
 use super::types::{
-    ConfigStatus, Direction, DropCount, Drops, Endpoints, Flow, FlowFilter, FlowList, FlowState, Hook,
-    InterfaceStatus, NodeStatus, Protocol, RepairStatus, Side, Status, TableStatus, TenantDrops,
-    TenantStatus, Vips, XdpMode,
+    ConfigStatus, Direction, DropCount, Drops, Endpoints, ExplainPacket, ExplainRequest, ExplainStep,
+    Explanation, Fate, Flow, FlowFilter, FlowList, FlowState, Hook, InterfaceStatus, NodeStatus, Protocol,
+    RepairStatus, Side, Status, StepAction, TableStatus, TenantDrops, TenantStatus, Vips, XdpMode,
 };
 
 /// When the fake's configuration was loaded.
@@ -57,6 +57,10 @@ impl Source for FakeSource {
 
     fn drops(&self) -> Result<Drops, SourceError> {
         self.answer(|| Ok(drops()))
+    }
+
+    fn explain(&self, request: &ExplainRequest) -> Result<Explanation, SourceError> {
+        self.answer(|| explain(request))
     }
 }
 
@@ -198,5 +202,45 @@ pub(crate) fn drops() -> Drops {
         total: counts.values().sum(),
         reasons: reasons.collect(),
         tenants: vec![tenant("bank-a", 0), tenant("bank-b", 1)],
+    }
+}
+
+/// A tuple is translated; a frame is more than the fake understands.
+fn explain(request: &ExplainRequest) -> Result<Explanation, SourceError> {
+    match &request.packet {
+        ExplainPacket::Tuple(_) => Ok(explanation()),
+        ExplainPacket::Hex(_) => Err(SourceError::Wrong {
+            field: "packet.hex",
+            problem: "these are no bytes in hexadecimal".to_owned(),
+            remedy: "give the whole frame".to_owned(),
+        }),
+    }
+}
+
+/// The way of a packet that opens the first of [`flows`].
+pub(crate) fn explanation() -> Explanation {
+    let flow = flows().remove(0);
+    let step = |action, table: &str, key: &str, found: Option<&str>| ExplainStep {
+        action,
+        table: table.to_owned(),
+        key: key.to_owned(),
+        found: found.map(ToOwned::to_owned),
+    };
+    Explanation {
+        fate: Fate::Translated,
+        reason: None,
+        interface: "ext0".to_owned(),
+        side: Side::External,
+        hook: Hook::Xdp,
+        tenant: Some(flow.tenant),
+        protocol: Some(flow.protocol),
+        original: Some(flow.original),
+        translated: Some(flow.translated),
+        leaves_by: Some("int0".to_owned()),
+        steps: vec![
+            step(StepAction::Look, "flows", "external tcp 203.0.113.5:40000 -> 192.0.2.10:443", None),
+            step(StepAction::Look, "listeners", "192.0.2.10:443 tcp", Some("of bank-a: pool 3")),
+            step(StepAction::Count, "counters", "translated", Some("+1")),
+        ],
     }
 }

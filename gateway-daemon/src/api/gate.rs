@@ -34,7 +34,7 @@ pub(super) async fn pass(
     let Some(caller) = request.extensions().get::<Caller>().cloned() else {
         return Problem::defect().into_response();
     };
-    let (mut line, reads) = (begin(&request).by(&caller), reads(request.method()));
+    let (mut line, reads) = (begin(&request).by(&caller), reads(request.method(), route.as_ref()));
     let role = state.roles.current().role_of(&caller);
     let allowed = allow(role, &caller, route.as_ref(), request.method());
     let mut response = match allowed {
@@ -54,8 +54,10 @@ pub(super) async fn pass(
     response
 }
 
-fn reads(method: &Method) -> bool {
+/// Does it change nothing?
+fn reads(method: &Method, route: Option<&MatchedPath>) -> bool {
     matches!(*method, Method::GET | Method::HEAD)
+        || route.is_some_and(|route| Role::needed(method, route.as_str()) == Role::Viewer)
 }
 
 /// A path that is not there needs the least role: whoever has none learns nothing.

@@ -44,6 +44,8 @@ pub const STATUS_PATH: &str = "/v1/status";
 pub const FLOWS_PATH: &str = "/v1/flows";
 /// The path of [`types::Drops`].
 pub const DROPS_PATH: &str = "/v1/drops";
+/// The path of [`types::Explanation`]; its body is a [`types::ExplainRequest`].
+pub const EXPLAIN_PATH: &str = "/v1/explain";
 /// The path of the description of all paths.
 pub const OPENAPI_PATH: &str = "/v1/openapi.json";
 

@@ -14,7 +14,7 @@ use utoipa_axum::router::OpenApiRouter;
 use super::auth::Role;
 use super::problem::{Problem, ProblemKind};
 use super::server::ApiState;
-use super::{OPENAPI_PATH, PROBLEM_CONTENT_TYPE, routes};
+use super::{EXPLAIN_PATH, OPENAPI_PATH, PROBLEM_CONTENT_TYPE, routes};
 
 /// The part that stands above the paths.
 #[derive(OpenApi)]
@@ -82,7 +82,7 @@ fn complete(path: &str, method: &Method, operation: &mut Value) {
     let needed = Role::needed(method, path);
     operation["description"] = json!(format!("Needs the role {needed}."));
     operation["x-role"] = json!(needed.as_str());
-    let changes = *method != Method::GET;
+    let changes = needed != Role::Viewer;
     if changes && has_parameter(operation, "dry_run") {
         add_parameter(operation, if_match());
     }
@@ -125,10 +125,11 @@ fn reason() -> Value {
 
 /// Every answer of a version says which.
 fn succeed(path: &str, operation: &mut Value) {
-    const UNVERSIONED: [&str; 8] = [
+    const UNVERSIONED: [&str; 9] = [
         "/v1/status",
         "/v1/flows",
         "/v1/drops",
+        EXPLAIN_PATH,
         "/v1/health",
         "/v1/history",
         "/v1/diff",
@@ -160,7 +161,7 @@ fn refusals(path: &str, changes: bool, operation: &Value) -> Vec<ProblemKind> {
         kinds.extend([Kind::Conflict, Kind::VersionMoved, Kind::Invalid]);
     }
     if operation["requestBody"].is_object() {
-        kinds.extend([Kind::TooLarge, Kind::NotJson]);
+        kinds.extend([Kind::BadRequest, Kind::TooLarge, Kind::NotJson, Kind::Invalid]);
     }
     kinds.sort_by_key(|kind| kind.status());
     kinds

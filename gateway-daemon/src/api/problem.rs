@@ -160,6 +160,7 @@ impl IntoResponse for Problem {
 impl From<SourceError> for Problem {
     fn from(error: SourceError) -> Self {
         let kind = match error {
+            SourceError::Wrong { field, problem, remedy } => return Self::field(field, problem, remedy),
             SourceError::UnknownTenant { .. } => ProblemKind::NotFound,
             SourceError::Unavailable { .. } => ProblemKind::Unavailable,
         };

@@ -2,7 +2,7 @@
 
 use std::error::Error;
 
-use super::types::{Drops, FlowFilter, FlowList, Status};
+use super::types::{Drops, ExplainRequest, Explanation, FlowFilter, FlowList, Status};
 
 /// Knows the state of the gateway. The calls may block (they read kernel tables), so the servers make them on
 /// threads for blocking work.
@@ -15,6 +15,9 @@ pub trait Source: Send + Sync + 'static {
 
     /// What was dropped.
     fn drops(&self) -> Result<Drops, SourceError>;
+
+    /// The way that a packet would take. Changes nothing.
+    fn explain(&self, request: &ExplainRequest) -> Result<Explanation, SourceError>;
 }
 
 /// Why there is no answer.
@@ -25,6 +28,16 @@ pub enum SourceError {
     UnknownTenant {
         /// What the caller wrote.
         name: String,
+    },
+    /// The caller asked for something that makes no sense. Asking again is of no use.
+    #[error("{problem}")]
+    Wrong {
+        /// Which field of the request.
+        field: &'static str,
+        /// What is wrong with it.
+        problem: String,
+        /// What the caller can do about it.
+        remedy: String,
     },
     /// The daemon can't tell now. Asking again may help.
     #[error("{message}")]
@@ -53,7 +66,7 @@ impl SourceError {
     pub fn remedy(&self) -> &str {
         match self {
             Self::UnknownTenant { .. } => "`gateway-daemon status` lists the tenants",
-            Self::Unavailable { remedy, .. } => remedy,
+            Self::Wrong { remedy, .. } | Self::Unavailable { remedy, .. } => remedy,
         }
     }
 }

@@ -24,7 +24,9 @@ use super::client::{Client, ClientError};
 use super::fake::{self, FakeSource};
 use super::fake_controller::FakeController;
 use super::server::{self, ApiState, BindError};
-use super::types::{FlowFilter, FlowLimit, FlowState, Problem, Protocol};
+use super::types::{
+    ExplainPacket, ExplainRequest, ExplainTuple, FlowFilter, FlowLimit, FlowState, Problem, Protocol,
+};
 use crate::drain::{self, Trigger};
 
 /// A server with a fake source and a fake controller.
@@ -106,6 +108,28 @@ async fn the_client_reads_what_the_source_says() {
     assert_eq!(client.drops().await.unwrap(), fake::drops());
     let list = client.flows(&filter(100)).await.unwrap();
     assert_eq!((list.total, list.truncated, list.flows), (3, false, fake::flows()));
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn a_packet_is_explained_and_a_wrong_one_is_the_callers_fault() {
+    let running = Running::start().await;
+    let (client, explanation) = (running.client(), fake::explanation());
+    let ends = explanation.original.unwrap();
+    let tuple = ExplainTuple {
+        protocol: Protocol::Tcp,
+        source: ends.source,
+        source_port: ends.source_port,
+        destination: ends.destination,
+        destination_port: ends.destination_port,
+        flags: Vec::new(),
+    };
+    let request = ExplainRequest { interface: None, packet: ExplainPacket::Tuple(tuple) };
+    assert_eq!(client.explain(&request).await.unwrap(), explanation);
+
+    let request = ExplainRequest { packet: ExplainPacket::Hex("x".to_owned()), ..request };
+    let Err(ClientError::Refused(problem)) = client.explain(&request).await else { panic!("no problem") };
+    assert_eq!((problem.status, problem.problems[0].path.as_str()), (422, "packet.hex"));
     running.stop().await;
 }
 

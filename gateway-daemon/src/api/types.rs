@@ -1,9 +1,10 @@
 //! What the API's two ends exchange. Units stand last in the name of a field.
 
-mod flows;
-mod tenancy;
-
 pub use super::problem::{Problem, ProblemKind};
+pub use explain::{
+    ExplainPacket, ExplainRequest, ExplainStep, ExplainTuple, ExplainedReason, Explanation, Fate, StepAction,
+    TcpFlag,
+};
 pub use flows::{AddressOrPrefix, AddressOrPrefixError, FlowFilter, FlowLimit, FlowLimitError, FlowList};
 pub use tenancy::{
     Deadline, DrainRequest, Health, History, HistoryVersion, PeerGroupList, RollbackRequest, TenantList,
@@ -43,6 +44,11 @@ macro_rules! word {
         }
     };
 }
+
+// Below the macro, which they use.
+mod explain;
+mod flows;
+mod tenancy;
 
 word! {
     /// Which network an interface leads to.
@@ -128,6 +134,25 @@ impl From<config::XdpMode> for XdpMode {
         match mode {
             config::XdpMode::Native => Self::Native,
             config::XdpMode::Generic => Self::Generic,
+        }
+    }
+}
+
+impl From<abi::Side> for Side {
+    fn from(side: abi::Side) -> Self {
+        match side {
+            abi::Side::External => Self::External,
+            abi::Side::Internal => Self::Internal,
+        }
+    }
+}
+
+impl From<Protocol> for abi::Protocol {
+    fn from(protocol: Protocol) -> Self {
+        match protocol {
+            Protocol::Tcp => Self::Tcp,
+            Protocol::Udp => Self::Udp,
+            Protocol::Icmp => Self::Icmp,
         }
     }
 }

@@ -161,7 +161,7 @@ fn row(flow: &Flow) -> [String; 10] {
 }
 
 /// `a:1->b:2`, in one word.
-fn ends(protocol: Protocol, ends: &Endpoints) -> String {
+pub(super) fn ends(protocol: Protocol, ends: &Endpoints) -> String {
     let source = end(ends.source, ends.source_port);
     match protocol {
         Protocol::Tcp | Protocol::Udp => {

@@ -14,6 +14,7 @@ pub mod doctor;
 pub mod document;
 pub mod drain;
 pub mod drops;
+pub mod explain;
 pub mod flows;
 mod format;
 pub mod health;
@@ -82,6 +83,8 @@ pub enum Command {
     Flows(flows::FlowsOptions),
     /// Show why packets were dropped, and of whom.
     Drops(drops::DropsOptions),
+    /// Show the way that a packet would take, step by step, and what would become of it.
+    Explain(explain::ExplainOptions),
     /// Show every backend and its health.
     Health(health::ListOptions),
     /// Show what the tenants move, live.
@@ -133,6 +136,7 @@ impl Command {
             Self::Status(options) => options.execute(),
             Self::Flows(options) => options.execute(),
             Self::Drops(options) => options.execute(),
+            Self::Explain(options) => options.execute(),
             Self::Health(options) => options.execute(),
             Self::Top(options) => options.execute(),
             Self::Tenant(options) => options.execute(),

@@ -9,11 +9,11 @@ use std::time::{Duration, UNIX_EPOCH};
 use clap::{CommandFactory as _, Parser as _};
 
 use super::golden::assert_golden;
-use super::{Cli, Command, Exit, drops, exit_of, flows, message, status};
+use super::{Cli, Command, Exit, drops, exit_of, explain, flows, message, status};
 use crate::api::client::ClientError;
 use crate::api::fake;
 use crate::api::server::BindError;
-use crate::api::types::{FlowList, FlowState, Protocol};
+use crate::api::types::{ExplainPacket, ExplainedReason, Fate, FlowList, FlowState, Protocol, TcpFlag};
 use crate::config::{Config, Interfaces, Overrides};
 
 fn shown(status: &crate::api::types::Status) -> String {
@@ -113,6 +113,54 @@ fn drops_are_shown_worst_first() {
 }
 
 #[test]
+fn an_explanation_begins_with_what_becomes_of_the_packet() {
+    assert_golden("explain.txt", &explain::render(&fake::explanation()));
+
+    let mut dropped = fake::explanation();
+    (dropped.fate, dropped.translated, dropped.leaves_by) = (Fate::Dropped, None, None);
+    let (name, explanation) = ("no_listener".to_owned(), "No listener.".to_owned());
+    dropped.reason = Some(ExplainedReason { name, explanation });
+    let text = explain::render(&dropped);
+    assert!(text.starts_with("dropped, tenant bank-a\n"), "{text}");
+    assert!(text.contains("\nno_listener: No listener.\n") && !text.contains("goes out"), "{text}");
+}
+
+fn explain_request(words: &[&str]) -> anyhow::Result<crate::api::types::ExplainRequest> {
+    match Cli::try_parse_from([&["x", "explain"], words].concat()).unwrap().command {
+        Command::Explain(options) => options.request(),
+        _ => panic!("not explain"),
+    }
+}
+
+#[test]
+fn options_of_explain_become_a_packet() {
+    let words = [
+        "--from",
+        "203.0.113.5:40000",
+        "--to",
+        "192.0.2.10:443",
+        "--flags",
+        "syn,ack",
+        "--interface",
+        "ext0",
+    ];
+    let request = explain_request(&words).unwrap();
+    assert_eq!(request.interface.as_deref(), Some("ext0"));
+    let ExplainPacket::Tuple(tuple) = request.packet else { panic!("no tuple") };
+    assert_eq!((tuple.source_port, tuple.destination_port), (40_000, 443));
+    assert_eq!((tuple.protocol, tuple.flags), (Protocol::Tcp, vec![TcpFlag::Syn, TcpFlag::Ack]));
+
+    let ping = ["--from", "203.0.113.5", "--to", "192.0.2.10", "--protocol", "icmp"];
+    assert!(explain_request(&ping).is_ok());
+    let error = explain_request(&ping[..4]).unwrap_err();
+    assert_eq!(exit_of(&error), Exit::Refused);
+    assert!(message(&error).contains("= help: write --from 203.0.113.5:PORT"), "{}", message(&error));
+
+    let request = explain_request(&["--hex", "0200", "--interface", "ext0"]).unwrap();
+    assert_eq!(request.packet, ExplainPacket::Hex("0200".to_owned()));
+}
+
+#[test]
 fn options_of_flows_become_the_filter() {
     let words = ["x", "flows", "--protocol", "icmp", "--state", "half_open", "--limit", "7"];
     let Command::Flows(options) = Cli::try_parse_from(words).unwrap().command else {
@@ -132,6 +180,10 @@ fn nonsense_on_the_command_line_is_refused() {
         &["x", "flows", "--limit", "many"],
         &["x", "flows", "--protocol", "sctp"],
         &["x", "config", "check"],
+        &["x", "explain"],
+        &["x", "explain", "--from", "192.0.2.1:1"],
+        &["x", "explain", "--hex", "0200"],
+        &["x", "explain", "--hex", "0200", "--interface", "a", "--to", "192.0.2.1:1"],
     ] {
         let error = Cli::try_parse_from(words).unwrap_err();
         assert_eq!(error.exit_code(), 2, "{words:?}");

@@ -12,6 +12,7 @@
 //! | [`reset`] | ends flows and tells both ends |
 //! | [`expiry`] | finds idle flows; the kernel decides about each |
 //! | [`neighbours`] | keeps next hops resolved |
+//! | [`explain`] | the way that a packet would take |
 //! | [`sysctl`] | where the kernel's network switches are |
 //! | [`migrate`] | takes over the flows of an earlier version |
 //! | [`pins`] | where everything is pinned, and how to remove it |
@@ -21,6 +22,7 @@ pub mod changes;
 pub mod contents;
 pub mod element;
 pub mod expiry;
+pub mod explain;
 pub mod flows;
 pub mod hook;
 pub mod host;

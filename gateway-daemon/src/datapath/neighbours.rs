@@ -51,7 +51,8 @@ pub async fn next_hops(
     Ok(hops)
 }
 
-fn next_hop(route: &RouteMessage, destination: Ipv4Addr) -> Option<(u32, Ipv4Addr)> {
+/// Interface and address that a route leads to; `None` for one to nowhere or to this host.
+pub(super) fn next_hop(route: &RouteMessage, destination: Ipv4Addr) -> Option<(u32, Ipv4Addr)> {
     if route.header.kind != RouteType::Unicast {
         return None;
     }

@@ -5,7 +5,7 @@ use std::{collections::HashMap, hash::Hash, io, marker::PhantomData};
 use anyhow::{Context as _, Result, bail};
 use aya::{Pod, maps::MapData};
 
-use super::{batch, changes::TableChanges, pins::Pins};
+use super::{batch, changes::TableChanges, element, pins::Pins};
 
 /// A hash map or a trie.
 pub struct Table<K, V> {
@@ -38,6 +38,11 @@ impl<K: Pod + Eq + Hash, V: Pod> Table<K, V> {
         batch::for_each::<K, V>(&self.map, |key, value| _ = all.insert(*key, *value))
             .with_context(|| format!("cannot read the table {}", self.name))?;
         Ok(all.into_iter().collect())
+    }
+
+    /// One entry. In a trie that of the longest prefix, if the key is as long as keys can be.
+    pub fn find(&self, key: &K) -> Result<Option<V>> {
+        element::lookup(&self.map, key).with_context(|| format!("cannot read the table {}", self.name))
     }
 
     /// Adds and replaces entries.

@@ -1,5 +1,7 @@
 //! The pinned maps of one gateway: opened with their types, read, and written in the right order.
 
+mod look;
+
 use std::collections::BTreeSet;
 
 use anyhow::{Context as _, Result, anyhow};

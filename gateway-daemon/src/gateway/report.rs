@@ -19,9 +19,9 @@ use crate::{
     api::{
         source::{Source, SourceError},
         types::{
-            ConfigStatus, Direction, DropCount, Drops, Endpoints, Flow, FlowFilter, FlowList, Hook,
-            InterfaceStatus, NodeStatus, RepairStatus, Status, TableStatus, TenantDrops, TenantStatus, Vips,
-            XdpMode,
+            ConfigStatus, Direction, DropCount, Drops, Endpoints, ExplainRequest, Explanation, Flow,
+            FlowFilter, FlowList, Hook, InterfaceStatus, NodeStatus, RepairStatus, Status, TableStatus,
+            TenantDrops, TenantStatus, Vips, XdpMode,
         },
     },
     config::{self, Config},
@@ -52,9 +52,13 @@ impl Source for Gateway {
     fn drops(&self) -> Result<Drops, SourceError> {
         self.read_drops().map_err(unavailable)
     }
+
+    fn explain(&self, request: &ExplainRequest) -> Result<Explanation, SourceError> {
+        self.explanation(request)
+    }
 }
 
-fn unavailable(error: anyhow::Error) -> SourceError {
+pub(super) fn unavailable(error: anyhow::Error) -> SourceError {
     let remedy = "see the daemon's log; `gateway-daemon unload` and a new start make the tables anew, and end all flows";
     SourceError::unavailable("the kernel's tables cannot be read", remedy, error)
 }

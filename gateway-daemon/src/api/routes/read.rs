@@ -1,4 +1,4 @@
-//! What the node does: status, flows, drops, health.
+//! What the node does: status, flows, drops, health; and what it would do with a packet.
 
 use axum::Json;
 use axum::extract::State;
@@ -6,10 +6,10 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::blocking;
-use crate::api::extract::QueryOf;
+use crate::api::extract::{Body, QueryOf};
 use crate::api::problem::Problem;
 use crate::api::server::ApiState;
-use crate::api::types::{Drops, FlowFilter, FlowList, Health, Status};
+use crate::api::types::{Drops, ExplainRequest, Explanation, FlowFilter, FlowList, Health, Status};
 
 pub(super) fn routes() -> OpenApiRouter<ApiState> {
     OpenApiRouter::new()
@@ -17,6 +17,7 @@ pub(super) fn routes() -> OpenApiRouter<ApiState> {
         .routes(routes!(flows))
         .routes(routes!(drops))
         .routes(routes!(health))
+        .routes(routes!(explain))
 }
 
 /// What the node is doing.
@@ -44,4 +45,14 @@ async fn drops(State(state): State<ApiState>) -> Result<Json<Drops>, Problem> {
 #[utoipa::path(get, path = "/v1/health", tag = "node", responses((status = 200, body = Health)))]
 async fn health(State(state): State<ApiState>) -> Json<Health> {
     Json(Health { backends: state.controller.health() })
+}
+
+/// The way that a packet would take, step by step. Nothing is changed by it.
+#[utoipa::path(post, path = "/v1/explain", tag = "node", request_body = ExplainRequest,
+    responses((status = 200, body = Explanation)))]
+async fn explain(
+    State(state): State<ApiState>,
+    Body(request): Body<ExplainRequest>,
+) -> Result<Json<Explanation>, Problem> {
+    blocking(move || state.source.explain(&request)).await.map(Json)
 }

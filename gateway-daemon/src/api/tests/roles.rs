@@ -47,6 +47,8 @@ async fn each_role_may_do_its_own_and_no_more() {
     for (uid, method, path, expected) in [
         (VIEWER, Method::GET, "/v1/status", StatusCode::OK),
         (VIEWER, Method::GET, "/v1/openapi.json", StatusCode::OK),
+        // Permitted, and there is no body.
+        (VIEWER, Method::POST, "/v1/explain", StatusCode::UNSUPPORTED_MEDIA_TYPE),
         (VIEWER, Method::POST, drain, StatusCode::FORBIDDEN),
         // Permitted, and there is no such tenant.
         (OPERATOR, Method::POST, drain, StatusCode::NOT_FOUND),
@@ -74,6 +76,15 @@ async fn whoever_is_turned_away_is_told_why_and_is_in_the_audit() {
     let seen: Vec<_> = lines.iter().map(|line| (line.uid, line.method.as_str(), line.outcome)).collect();
     let turned_away = Outcome::NotPermitted;
     assert_eq!(seen, [(Some(OPERATOR), "DELETE", turned_away), (Some(NOBODY), "GET", turned_away)]);
+}
+
+#[tokio::test]
+async fn a_question_is_not_in_the_audit_whatever_its_method() {
+    let (state, lines) = guarded();
+    ask(&state, VIEWER, Method::POST, "/v1/explain").await;
+    assert!(lines.lock().unwrap().is_empty());
+    ask(&state, OPERATOR, Method::POST, "/v1/reload").await;
+    assert_eq!(lines.lock().unwrap().len(), 1);
 }
 
 #[tokio::test]
