@@ -13,6 +13,7 @@ pub mod drain;
 pub mod gateway;
 pub mod health;
 pub mod log;
+pub mod memory;
 pub mod metrics;
 pub mod notify;
 pub mod store;

@@ -29,6 +29,7 @@ use crate::{
         driver::{CONCURRENCY_DEFAULT, Health},
         probe::Network,
     },
+    memory,
     metrics::Metrics,
     notify::Notifier,
     store::Author,
@@ -78,7 +79,7 @@ pub async fn run(options: &Options) -> Result<()> {
         read_settings(options),
         metrics.clone(),
     ));
-    release_spare_memory();
+    memory::give_back();
     control.spawn(&shutdown);
     let reloads = doors.serve(&gateway, &control, &metrics, &shutdown);
     tasks::spawn(&gateway, &netlink, &metrics, shutdown.clone())?;
@@ -164,13 +165,4 @@ fn reload_on_hangup(
         }
     });
     Ok(())
-}
-
-/// Reading a large configuration takes several times its size for a moment; glibc would keep that until the end.
-fn release_spare_memory() {
-    #[cfg(target_env = "gnu")]
-    // SAFETY: `malloc_trim` takes no pointers and may be called at any time.
-    unsafe {
-        libc::malloc_trim(0);
-    }
 }

@@ -195,7 +195,7 @@ section! {
     struct Reconcile {
         /// Milliseconds from one full comparison of the kernel's tables to the next: 100 to 60,000. What
         /// somebody else removed is repaired by the next one at the latest.
-        interval_ms: Defaulted<Bounded<ReconcileMs>> = 1000,
+        interval_ms: Defaulted<Bounded<ReconcileMs>> = 500,
     }
 }
 

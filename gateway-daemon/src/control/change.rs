@@ -13,9 +13,13 @@ use crate::{
     api::controller::{ChangeError, ChangeOutcome, ChangeRequest, FieldProblem},
     config::{Config, PeerGroup, Tenant},
     datapath::plan::{Touched, check_slots},
+    memory,
     store::{Author, Commit, Snapshot, StoreError, Version},
     tenancy::{Tenancy, diff::diff, edit},
 };
+
+/// From so many changed fields on, the memory that it took to work them out is given back at once.
+const MANY_CHANGES: usize = 1_000;
 
 impl Control {
     /// Makes a change.
@@ -85,6 +89,9 @@ impl Control {
             outcome.version = self.source.store().commit(commit).await?;
             let snapshot = Snapshot { version: outcome.version, tenancy: after };
             outcome.table_writes = self.put_in_force(snapshot, config).await?;
+        }
+        if outcome.changes.len() >= MANY_CHANGES {
+            blocking(memory::give_back).await;
         }
         outcome.took_us = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX);
         Ok(outcome)

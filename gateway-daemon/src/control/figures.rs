@@ -6,10 +6,14 @@ use tokio::time::sleep;
 
 use super::Control;
 use crate::{
+    config::Config,
     drain::Shutdown,
-    health::roster::Totals,
+    health::{Standings, roster::Totals},
     metrics::{labels::CheckResult, pools::pool_health},
 };
+
+/// What the pools were counted from.
+type Counted = (Arc<Config>, Standings);
 
 /// Scrapes come less often.
 const INTERVAL: Duration = Duration::from_secs(1);
@@ -18,10 +22,10 @@ impl Control {
     /// Brings them up to date once a second.
     pub(super) async fn follow_figures(self: Arc<Self>, shutdown: Shutdown) {
         let mut before = Totals::default();
+        let mut counted = None;
         loop {
             before = self.note_checks(before);
-            let standings = self.health.standings().borrow().clone();
-            self.metrics.pools(pool_health(&self.gateway.config(), &standings));
+            counted = Some(self.note_pools(counted.as_ref()));
             let (kind, newest) = self.store_version();
             self.metrics.store_trouble(kind != "file" && self.trouble().is_some());
             self.metrics.desired_version(newest);
@@ -34,6 +38,17 @@ impl Control {
                 () = sleep(INTERVAL) => {}
             }
         }
+    }
+
+    /// Counting a hundred thousand backends takes long, so it is done when something has changed.
+    fn note_pools(&self, counted: Option<&Counted>) -> Counted {
+        let now = (self.gateway.config(), self.health.standings().borrow().clone());
+        let same =
+            |(config, standings): &Counted| Arc::ptr_eq(config, &now.0) && Arc::ptr_eq(standings, &now.1);
+        if !counted.is_some_and(same) {
+            self.metrics.pools(pool_health(&now.0, &now.1));
+        }
+        now
     }
 
     fn note_checks(&self, before: Totals) -> Totals {

@@ -13,7 +13,7 @@ use tracing::{info, warn};
 use super::{Gateway, RepairKind, State, attach, forwarding};
 use crate::{
     config::Config,
-    datapath::{changes::Changes, link, pins::Pins, plan::Touched, programs::Target},
+    datapath::{changes::Changes, link, pins::Pins, plan::Touched, programs::Target, tables::Tables},
     metrics::labels::Outcome,
 };
 
@@ -32,6 +32,20 @@ impl Repairs {
         *self.counts.entry(kind).or_default() += things;
         self.last = Some((SystemTime::now(), what.to_owned()));
     }
+}
+
+/// What seems to be wrong with the tables.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Suspicion {
+    /// Nothing.
+    None,
+    /// Some entry, or the last change has failed.
+    Entries,
+    /// The slots of a pool.
+    Slots {
+        /// Its number.
+        pool: u32,
+    },
 }
 
 /// What one comparison has found.
@@ -60,9 +74,9 @@ impl Gateway {
 
     fn compare(&self) -> Result<Healed> {
         let config = self.config();
-        let mut things = self.heal_tables(&config)?;
+        let mut things = self.heal_forwarding(&config)?;
         things += self.heal_links(&config)?;
-        things += self.heal_forwarding(&config)?;
+        things += self.heal_tables()?;
         Ok(Healed { things })
     }
 
@@ -102,25 +116,52 @@ impl Gateway {
         }
     }
 
-    /// Reads under the shared lock; only what differs is looked at again under the exclusive one.
-    fn heal_tables(&self, config: &Config) -> Result<u64> {
-        if !self.state().differs()? {
+    /// Looks without holding up changes; what seems to differ is looked at again when nothing can change in between.
+    fn heal_tables(&self) -> Result<u64> {
+        let suspicion = self.look()?;
+        if suspicion == Suspicion::None {
             return Ok(0);
         }
-        let standings = self.standings.load();
         let mut state = self.state_mut();
+        // Those of this moment: whoever changes them holds the lock.
+        let (config, standings) = (self.config(), self.standings.load_full());
         let was_out_of_step = state.out_of_step;
         let differences = state.differences()?;
+        if !was_out_of_step && !state.confirms(suspicion, differences.as_ref())? {
+            return Ok(0);
+        }
         state.out_of_step = true;
-        let written = state.apply(config, &standings, &Touched::All)? as u64;
+        let written = state.apply(&config, &standings, &Touched::All)? as u64;
         if was_out_of_step {
             return Ok(written);
         }
         let addresses = differences.as_ref().map_or(0, |changes| changes.addresses.len() as u64);
         self.note(&mut state, RepairKind::Address, addresses, "entries of the table of addresses");
-        let others = written.max(1).saturating_sub(addresses);
+        let others = written.saturating_sub(addresses);
         self.note(&mut state, RepairKind::MapEntry, others, "entries of the tables");
         Ok(written)
+    }
+
+    /// Reads tables of its own, so that nobody waits for the lock. A change meanwhile looks like damage.
+    fn look(&self) -> Result<Suspicion> {
+        let (wanted, pools) = {
+            let state = self.state();
+            if state.out_of_step {
+                return Ok(Suspicion::Entries);
+            }
+            (state.mirror.contents(), state.mirror.pools().cloned().collect::<Vec<_>>())
+        };
+        let Some(wanted) = wanted else { return Ok(Suspicion::Entries) };
+        let tables = Tables::open(&self.pins())?;
+        if !Changes::between(&tables.contents()?, &wanted).is_empty() {
+            return Ok(Suspicion::Entries);
+        }
+        for pool in pools {
+            if tables.hash_of_slots(&pool.value)? != pool.slots {
+                return Ok(Suspicion::Slots { pool: pool.id });
+            }
+        }
+        Ok(Suspicion::None)
     }
 
     fn heal_links(&self, config: &Config) -> Result<u64> {
@@ -155,11 +196,17 @@ impl Gateway {
 }
 
 impl State {
-    fn differs(&self) -> Result<bool> {
-        if self.out_of_step {
-            return Ok(true);
+    /// Is it so, now that nothing changes?
+    fn confirms(&self, suspicion: Suspicion, differences: Option<&Changes>) -> Result<bool> {
+        match suspicion {
+            Suspicion::None => Ok(false),
+            Suspicion::Entries => Ok(differences.is_none_or(|changes| !changes.is_empty())),
+            Suspicion::Slots { pool } => {
+                let found = self.mirror.pools().find(|placed| placed.id == pool);
+                found
+                    .map_or(Ok(false), |placed| Ok(self.tables.hash_of_slots(&placed.value)? != placed.slots))
+            }
         }
-        Ok(self.differences()?.is_none_or(|changes| !changes.is_empty()) || self.slots_differ()?)
     }
 
     /// Writes that would bring the tables to what they should hold; none when that is not known.
@@ -167,15 +214,6 @@ impl State {
         let Some(wanted) = self.mirror.contents() else { return Ok(None) };
         let actual = self.tables.contents()?;
         Ok(Some(Changes::between(&actual, &wanted)))
-    }
-
-    fn slots_differ(&self) -> Result<bool> {
-        for pool in self.mirror.pools() {
-            if self.tables.hash_of_slots(&pool.value)? != pool.slots {
-                return Ok(true);
-            }
-        }
-        Ok(false)
     }
 
     /// Is the target's link where it was put, with the program that was put there?
