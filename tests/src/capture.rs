@@ -211,6 +211,17 @@ impl Captured {
         Some((address(start + 12)?, address(start + 16)?))
     }
 
+    /// Is it the first packet of a TCP connection (SYN without ACK)? Read without judging the rest; false for a tagged
+    /// frame.
+    pub fn opens_tcp(&self) -> bool {
+        const SYN: u8 = 0x02;
+        const ACK: u8 = 0x10;
+        let byte = |at: usize| self.bytes.get(at).copied().unwrap_or(0);
+        let is_ipv4 = self.bytes.get(12..14) == Some(&ETHERTYPE_IPV4.to_be_bytes());
+        let header = usize::from(byte(14) & 0x0f) * 4;
+        is_ipv4 && byte(23) == 6 && byte(14 + header + 13) & (SYN | ACK) == SYN
+    }
+
     /// Wrong checksums, apart from those that offload has yet to finish.
     fn wrong_checksums(&self) -> Vec<crate::packet::BadChecksum> {
         let mut bad = self.frame().bad_checksums;

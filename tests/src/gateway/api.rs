@@ -92,6 +92,17 @@ impl Api {
         self.change("POST", &format!("{}/resume", backend.path()), None::<&()>)
     }
 
+    /// Takes a whole tenant out for new flows; after the deadline those that it has are reset.
+    pub fn drain_tenant(&mut self, name: &str, deadline: Duration) -> Result<Outcome, String> {
+        let body = json!({ "deadline_secs": deadline.as_secs() });
+        self.change("POST", &format!("/v1/tenants/{name}/drain"), Some(&body))
+    }
+
+    /// Lets a tenant take new flows again.
+    pub fn resume_tenant(&mut self, name: &str) -> Result<Outcome, String> {
+        self.change("POST", &format!("/v1/tenants/{name}/resume"), None::<&()>)
+    }
+
     /// Adds or replaces all that the document holds.
     pub fn apply(&mut self, document: &Document) -> Result<Outcome, String> {
         self.change("POST", "/v1/apply", Some(document))

@@ -78,7 +78,7 @@ fn churn(scale: Scale) -> Proof {
         none("churn-untouched-failed", format!("failed on untouched tenants: {while_changing}"), "requests"),
         none("churn-weighed-failed", "failed on tenants whose weights change", "requests"),
         none("churn-drained-failed", "failed on drained ones before their deadline", "requests"),
-        none("churn-drained-chosen", "new requests that a drained backend got", "requests"),
+        none("churn-drained-chosen", "new requests that a drained backend or tenant got", "requests"),
         none("churn-drained-outlived", "connections that outlived a drain's deadline by 5 s", "connections"),
         none("churn-wrong-tenant", "answered by, or to, the wrong tenant", "requests"),
         none("churn-refused", "changes refused, or not undone by the rollback", "changes"),
@@ -92,7 +92,7 @@ fn churn(scale: Scale) -> Proof {
         promise(
             Kind::Correctness,
             "churn-npci-sources",
-            "addresses that NPCI sees meanwhile",
+            "addresses of ours that NPCI sees as a source meanwhile",
             Target::Exactly(1),
             "addresses",
         ),
@@ -107,7 +107,7 @@ fn churn(scale: Scale) -> Proof {
             things(seen.failed_drained()),
             things(seen.chosen.clone()),
             Measured::count(seen.outlived),
-            things(seen.exchanges.wrong()),
+            things(seen.wrong()),
             things(refused.collect()),
             Measured::count(seen.npci.called.len()).because([format!("{:?}", seen.npci.called)]),
             Measured::count(seen.npci.seen.len()).because([format!("{:?}", seen.npci.seen)]),
@@ -145,7 +145,8 @@ fn latency(scale: Scale) -> Proof {
 
 fn percentile(seen: &Latencies, percent: usize) -> Measured {
     let worst = seen.by_daemon.iter().max().copied().unwrap_or_default();
-    let words = format!("the slowest of {} took {worst:?} by the daemon's own clock", seen.all.len());
+    let (count, median) = (seen.all.len(), seen.percentile(50));
+    let words = format!("the slowest of {count} took {worst:?} by the daemon's own clock, p50 is {median:?}");
     Measured::figure(millis(seen.percentile(percent))).because([words])
 }
 
@@ -171,6 +172,14 @@ fn many(scale: Scale) -> Proof {
             Target::AtMost(64.0),
             "MiB",
         ),
+        promise(
+            Kind::Correctness,
+            "scale-memory-restarted",
+            "the same of one that is started with them",
+            Target::AtMost(64.0),
+            "MiB",
+        ),
+        speed("scale-restart", "with them, from a start until it answers", Target::AtMost(5.0), "s"),
         speed("scale-idle-cpu", "with them, CPU of the idle daemon", Target::AtMost(1.0), "%"),
         speed("scale-change-p99", p99, Target::AtMost(CHANGE_MS), "ms"),
     ];
@@ -180,6 +189,8 @@ fn many(scale: Scale) -> Proof {
             Measured::figure(seen.applied.as_secs_f64()),
             Measured::count(seen.missing),
             Measured::figure(mib(seen.resident)),
+            Measured::figure(mib(seen.resident_restarted)),
+            Measured::figure(seen.restarted.as_secs_f64()),
             Measured::figure(seen.idle_cpu * 100.0),
             percentile(&seen.changes, 99),
         ]

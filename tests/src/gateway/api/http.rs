@@ -12,6 +12,8 @@ use serde_json::Value;
 
 /// Longer than the daemon takes for its longest answer.
 const LIMIT: Duration = Duration::from_secs(90);
+/// The server has not read the whole body then, and hangs up.
+const TOO_LARGE: u16 = 413;
 
 /// What is asked.
 #[derive(Debug, Clone)]
@@ -109,7 +111,7 @@ impl Http {
             stream.write_all(request.head().as_bytes()).and_then(|()| stream.write_all(request.body));
         // A server that refuses a body answers before it has read it, and hangs up.
         let answer = read_answer(&mut connection).or_else(|error| written.and(Err(error)))?;
-        if answer.header("connection") != Some("close") {
+        if answer.status != TOO_LARGE && answer.header("connection") != Some("close") {
             self.connection = Some(connection);
         }
         Ok(answer)

@@ -14,6 +14,7 @@ use super::{
 use crate::{
     capture::{Keep, Recording},
     clients::{
+        Aim,
         open_loop::{End, Exchanges, OpenLoop, Running},
         pooled::Pooled,
     },
@@ -23,11 +24,17 @@ use crate::{
     },
     lab::Lab,
     raw::Direction,
-    topology::{Mode, Topology},
+    servers::Nginx,
+    topology::{AddressPlan, Mode, Topology},
+    world::NPCI,
 };
 
-/// All of them get requests.
+/// All of them get requests; so does NPCI, from the first.
 const TENANTS: usize = 20;
+/// One more, which gets none: it is drained as a whole.
+const RETIRED: usize = TENANTS + 1;
+/// Requests a second to NPCI.
+const EGRESS_RATE: u32 = 100;
 /// Nothing is done to these.
 const UNTOUCHED: RangeInclusive<usize> = 1..=10;
 /// The weights of these change.
@@ -46,6 +53,8 @@ const LONG_DEADLINE: Duration = Duration::from_secs(600);
 const SHORT_DEADLINE: Duration = Duration::from_secs(3);
 /// After the short deadline, for the last flows to be reset.
 const RESET_LIMIT: Duration = Duration::from_secs(5);
+/// For a new flow of a drained tenant, which is to be refused at once.
+const NEW_FLOW_LIMIT: Duration = Duration::from_millis(500);
 /// The gateway keeps the flow of a closed connection for some minutes.
 const FLOWS: u32 = 524_288;
 /// Between one change of a weight and the next it is one of these.
@@ -69,6 +78,8 @@ pub struct Size {
 pub struct Churn {
     /// Requests to all tenants.
     pub exchanges: Exchanges,
+    /// Requests of the first tenant to NPCI.
+    pub egress: Exchanges,
     /// Changes that were made.
     pub changes: usize,
     /// Changes that were refused, in words.
@@ -97,19 +108,31 @@ pub struct NpciSide {
 }
 
 impl NpciSide {
-    fn read(recording: &Recording) -> Self {
-        let pairs = |direction| recording.going(direction).address_pairs();
-        Self {
-            called: pairs(Direction::Out).into_iter().map(|(_, destination)| destination).collect(),
-            seen: pairs(Direction::In).into_iter().map(|(source, _)| source).collect(),
+    /// Whoever opens a conversation counts; and in any packet, whatever is neither a VIP nor NPCI's own.
+    fn read(recording: &Recording, plan: &AddressPlan) -> Self {
+        let mut side = Self::default();
+        for packet in recording.packets.iter().filter(|packet| packet.opens_tcp()) {
+            match (packet.addresses(), packet.direction) {
+                (Some((_, destination)), Direction::Out) => _ = side.called.insert(destination),
+                (Some((source, _)), Direction::In) => _ = side.seen.insert(source),
+                (None, _) => {}
+            }
         }
+        let ours = |address: &Ipv4Addr| plan.is_vip(*address) || plan.npci_endpoints.contains(address);
+        side.seen.extend(recording.addresses().into_iter().filter(|address| !ours(address)));
+        side
     }
 }
 
 impl Churn {
-    /// Requests without an answer, to tenants that nothing was done to.
+    /// Requests without an answer, to and from tenants that nothing was done to.
     pub fn failed_untouched(&self) -> Vec<String> {
-        self.failed(UNTOUCHED)
+        [self.failed(UNTOUCHED), self.egress.failed(|_| true)].concat()
+    }
+
+    /// Requests that somebody else answered, or that somebody else was seen to send.
+    pub fn wrong(&self) -> Vec<String> {
+        [self.exchanges.wrong(), self.egress.wrong()].concat()
     }
 
     /// The same for tenants whose weights changed.
@@ -132,33 +155,43 @@ impl Churn {
 /// Does all of it.
 #[track_caller]
 pub fn run(size: Size) -> Churn {
-    let lab = Lab::with(Topology::builder().mode(Mode::Tc).tenants(TENANTS));
+    let lab = Lab::with(Topology::builder().mode(Mode::Tc).tenants(RETIRED));
+    let _npci = Nginx::start(&lab.npci, NPCI, &[lab.plan.npci_endpoint()]);
     let stage = Stage::start(&lab, |config| config.limits = Some(Limits { flows: FLOWS }));
     let capture = lab.topology().capture_far_end(&lab.npci, &lab.external, Keep::Headers);
-    let pooled = Pooled::open(&lab.npci, &stage.aims(DRAINED), POOLED)
+    let pooled = Pooled::open(&lab.npci, &stage.aims(DRAINED.chain([RETIRED])), POOLED)
         .unwrap_or_else(|problem| panic!("the connections that are to stay: {problem}"));
     let load = OpenLoop::new(size.rate, stage.aims(1..=TENANTS)).start(&lab.npci);
-    let mut work = Work { stage, load, pooled, size, done: Done::default() };
+    let to_npci = OpenLoop::new(EGRESS_RATE, vec![npci(&lab)]).start(&lab.tenant(1).namespace);
+    let mut work = Work { lab: &lab, stage, load, pooled, size, done: Done::default() };
     work.load.wait_for(size.rate as usize / 2);
     work.one_by_one();
-    let applied = work.apply_and_roll_back();
+    let (applied, rolled_back) = work.apply_and_roll_back();
     work.resume_all();
     let broken = work.ended("before any deadline");
     let (early, outlived) = work.drain_to_the_end();
     let Work { load, done, .. } = work;
     let exchanges = load.stop();
-    let (applied, rolled_back) = applied;
+    let mut chosen = chosen(&exchanges, &done.drains);
+    chosen.extend(done.answered);
     Churn {
-        chosen: chosen(&exchanges, &done.drains),
+        chosen,
         exchanges,
+        egress: to_npci.stop(),
         changes: done.changes,
         refused: done.refused,
         applied,
         rolled_back,
         broken: [broken, early].concat(),
         outlived,
-        npci: NpciSide::read(&capture.stop()),
+        npci: NpciSide::read(&capture.stop(), &lab.plan),
     }
+}
+
+/// How a tenant reaches NPCI.
+fn npci(lab: &Lab) -> Aim {
+    let address = lab.plan.npci_endpoint();
+    Aim { address, server: NPCI.to_owned(), seen_as: lab.plan.egress_vip }
 }
 
 /// A backend that takes no new flows for a time.
@@ -178,9 +211,14 @@ struct Done {
     changes: usize,
     refused: Vec<String>,
     drains: Vec<Drain>,
+    /// Is the tenant that is drained as a whole drained now?
+    is_retired: bool,
+    /// New requests to it that were answered while it was, in words.
+    answered: Vec<String>,
 }
 
 struct Work<'lab> {
+    lab: &'lab Lab,
     stage: Stage<'lab>,
     load: Running,
     pooled: Pooled,
@@ -209,6 +247,9 @@ impl Work<'_> {
         }
         if step.is_multiple_of(DRAIN_EVERY) {
             self.drain_or_resume(usize::from(step / DRAIN_EVERY));
+            self.retire_or_return();
+            // What was open goes on.
+            self.pooled.ask();
         }
     }
 
@@ -227,8 +268,22 @@ impl Work<'_> {
             Some(drain) => self.resume(drain),
             None => self.drain(number, turn / DRAINED.count() % 2, LONG_DEADLINE),
         }
-        // What was open to the backend goes on.
-        self.pooled.ask();
+    }
+
+    /// The same for a whole tenant.
+    fn retire_or_return(&mut self) {
+        let name = &self.lab.tenant(RETIRED).plan.name;
+        self.done.is_retired = !self.done.is_retired;
+        if !self.done.is_retired {
+            let resumed = self.stage.api.resume_tenant(name);
+            self.note(resumed);
+            return;
+        }
+        let drained = self.stage.api.drain_tenant(name, LONG_DEADLINE);
+        self.note(drained);
+        let url = format!("http://{}/whoami", self.stage.aim(RETIRED).address);
+        let reply = self.lab.npci.curl(&url).limit(NEW_FLOW_LIMIT).run();
+        self.done.answered.extend(reply.is_success().then(|| format!("{name} is drained and answers")));
     }
 
     fn drain(&mut self, number: usize, index: usize, deadline: Duration) {
@@ -253,6 +308,9 @@ impl Work<'_> {
             if self.done.drains[drain].until.is_none() {
                 self.resume(drain);
             }
+        }
+        if self.done.is_retired {
+            self.retire_or_return();
         }
         self.pooled.ask();
     }

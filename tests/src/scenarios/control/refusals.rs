@@ -157,10 +157,16 @@ fn unauthorised(lab: &Lab, stage: &mut Stage<'_>) -> Vec<String> {
     let (body, status) = text.rsplit_once('\n').unwrap_or((&text, ""));
     let answer = Answer { status: status.parse().unwrap_or(0), headers: Vec::new(), body: body.to_owned() };
     let mut problems = judge_answer(&answer, 403, None);
-    let log = stage.gateway.process().stderr();
-    let is_audited = log.lines().any(|line| {
-        ["audit", "not_permitted", &id, "DELETE", "/v1/tenants/bank-1"].iter().all(|part| line.contains(part))
-    });
+    let audit = fs::read_to_string(lab.session().path("state/audit.jsonl")).unwrap_or_default();
+    let is_it = |line: &Value| {
+        line["uid"] == NOBODY
+            && line["status"] == 403
+            && line["outcome"] == "not_permitted"
+            && line["method"] == "DELETE"
+            && line["path"] == "/v1/tenants/bank-1"
+    };
+    let mut lines = audit.lines().filter_map(|line| serde_json::from_str(line).ok());
+    let is_audited = lines.any(|line| is_it(&line));
     if !is_audited {
         problems.push(format!("the audit has no line of user {NOBODY}"));
     }

@@ -32,6 +32,10 @@ pub struct Scale {
     pub missing: usize,
     /// Memory of the daemon afterwards, in bytes.
     pub resident: u64,
+    /// From the start of another daemon on all that, until it answers.
+    pub restarted: Duration,
+    /// Memory of that one, in bytes.
+    pub resident_restarted: u64,
     /// CPU of the daemon while nothing happens, as a share of one CPU.
     pub idle_cpu: f64,
     /// Of the single changes.
@@ -57,7 +61,13 @@ pub fn run(size: Size) -> Scale {
     let changes = latency::measure(&mut stage, lab.plan.ingress_vip, pairs);
     let daemon = stage.gateway.process().id();
     let idle_cpu = usage::cpu_share(daemon, size.idle);
-    Scale { applied, missing, resident: usage::resident_bytes(daemon), idle_cpu, changes }
+    let resident = usage::resident_bytes(daemon);
+    stage.gateway.process().kill();
+    let begin = Instant::now();
+    stage.gateway.launch();
+    let restarted = begin.elapsed();
+    let resident_restarted = usage::resident_bytes(stage.gateway.process().id());
+    Scale { applied, missing, resident, restarted, resident_restarted, idle_cpu, changes }
 }
 
 /// Listeners and backends in the pinned tables.
