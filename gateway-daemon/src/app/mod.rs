@@ -109,11 +109,12 @@ fn leave(options: &Options, config: &Config, signal: &str) -> Result<()> {
 }
 
 fn load(options: &Options) -> Result<Config> {
+    let interfaces = Interfaces::of_this_host().context("cannot list the network interfaces")?;
+    let config = Config::load(&options.path, &interfaces, &options.overrides)?;
     for variable in options.overrides.unknown_variables() {
         warn!("the variable {variable} looks like a setting and is none");
     }
-    let interfaces = Interfaces::of_this_host().context("cannot list the network interfaces")?;
-    Ok(Config::load(&options.path, &interfaces, &options.overrides)?)
+    Ok(config)
 }
 
 /// A reload must not fail because an interface is away for a moment.

@@ -33,7 +33,10 @@ pub struct Lifecycle {
     pub tenants: Continuity,
     /// Stopped, and not started again because its configuration is broken; then mended.
     pub refusal: Continuity,
-    /// Packets that the gateway dropped in all that time, by reason.
+    /// Packets that it dropped while it took over from the earlier layout, by reason: for some milliseconds programs of
+    /// both run, each on tables of its own. Senders repeat them.
+    pub migration_drops: BTreeMap<String, u64>,
+    /// Packets that it dropped in all the other time, by reason.
     pub drops: BTreeMap<String, u64>,
 }
 
@@ -50,18 +53,28 @@ pub fn run(mode: Mode) -> Lifecycle {
     let lab = Lab::new(mode);
     let mut stage = Stage::new(&lab, World::start(&lab));
     let copy = copy_of_the_binary(&lab);
-    Lifecycle {
-        kill: stage.during("kill -9", &ALL, kill),
-        restart: stage.during("restart", &ALL, restart),
-        upgrade: stage.during("upgrade", &ALL, |interlude| {
-            interlude.gateway.replace_binary(&copy);
-            restart(interlude);
-        }),
-        migration: stage.during("earlier layout", &ALL, earlier_layout),
-        tenants: stage.during("change of tenants", &STAYING, |interlude| change_tenants(&lab, interlude)),
-        refusal: stage.during("refused start", &ALL, |interlude| refused_start(&lab, interlude)),
-        drops: drops(&stage.world.gateway),
+    let kill = stage.during("kill -9", &ALL, kill);
+    let restart_seen = stage.during("restart", &ALL, restart);
+    let upgrade = stage.during("upgrade", &ALL, |interlude| {
+        interlude.gateway.replace_binary(&copy);
+        restart(interlude);
+    });
+    let before = drops(&stage.world.gateway);
+    let migration = stage.during("earlier layout", &ALL, earlier_layout);
+    let migration_drops = less(drops(&stage.world.gateway), &before);
+    let tenants = stage.during("change of tenants", &STAYING, |interlude| change_tenants(&lab, interlude));
+    let refusal = stage.during("refused start", &ALL, |interlude| refused_start(&lab, interlude));
+    let drops = less(drops(&stage.world.gateway), &migration_drops);
+    Lifecycle { kill, restart: restart_seen, upgrade, migration, tenants, refusal, migration_drops, drops }
+}
+
+/// What is left of counts when others are taken away.
+fn less(mut counts: BTreeMap<String, u64>, others: &BTreeMap<String, u64>) -> BTreeMap<String, u64> {
+    for (reason, count) in &mut counts {
+        *count -= others.get(reason).copied().unwrap_or(0);
     }
+    counts.retain(|_, count| *count > 0);
+    counts
 }
 
 fn kill(interlude: &mut Interlude<'_, '_>) {
