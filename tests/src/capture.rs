@@ -294,3 +294,24 @@ impl Recording {
         self.packets.iter().for_each(|packet| packet.frame().assert_checksums());
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::packet::{Packet, TcpFlags};
+
+    #[test]
+    fn only_the_first_packet_opens_a_connection() {
+        let end = |host| std::net::SocketAddrV4::new(Ipv4Addr::new(192, 0, 2, host), 443);
+        let opens = |packet: Packet| {
+            let bytes = packet.build();
+            let (time, length) = (Duration::ZERO, bytes.len());
+            Captured { time, direction: Direction::In, checksum_pending: false, length, bytes }.opens_tcp()
+        };
+        assert!(opens(Packet::tcp(end(1), end(2)).flags(TcpFlags::SYN)));
+        assert!(opens(Packet::tcp(end(1), end(2)).flags(TcpFlags::SYN).ip_options(&[1; 4])));
+        assert!(!opens(Packet::tcp(end(1), end(2)).flags(TcpFlags::SYN | TcpFlags::ACK)));
+        assert!(!opens(Packet::tcp(end(1), end(2)).flags(TcpFlags::ACK)));
+        assert!(!opens(Packet::udp(end(1), end(2))));
+    }
+}

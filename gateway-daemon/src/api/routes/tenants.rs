@@ -51,10 +51,12 @@ impl ChangeParameters for PutQuery {
     }
 }
 
-/// When the flows that remain are reset: Unix time in seconds.
+/// When the flows that remain are reset: Unix time in seconds. A second that has begun does not count: flows have at
+/// least as long as was asked for.
 pub(super) fn drain_until(request: DrainRequest) -> Option<u64> {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-    request.deadline_secs.map(|deadline| now.saturating_add(deadline.secs()))
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let begun = u64::from(now.subsec_nanos() > 0);
+    request.deadline_secs.map(|deadline| now.as_secs().saturating_add(begun).saturating_add(deadline.secs()))
 }
 
 /// Every tenant, as it is to be.
