@@ -69,6 +69,9 @@ pub struct Exchanges {
     pub all: Vec<Exchange>,
     /// From the first to the last that was sent.
     pub lasted: Duration,
+    /// The longest that a request was sent after it was due: the client's own fault, or that of whoever kept it from
+    /// the CPU.
+    pub latest: Duration,
 }
 
 impl OpenLoop {
@@ -98,6 +101,7 @@ impl OpenLoop {
 
     async fn run(self, mut stopped: oneshot::Receiver<()>, answered: &AtomicUsize) -> Exchanges {
         let (begin, mut sent, mut tasks, mut all) = (Instant::now(), 0, JoinSet::new(), Vec::new());
+        let mut latest = Duration::ZERO;
         let mut ticks = interval(TICK);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
         loop {
@@ -106,7 +110,9 @@ impl OpenLoop {
                 _ = &mut stopped => break,
                 _ = ticks.tick() => {}
             }
-            let due = due(begin.elapsed(), self.rate);
+            let now = begin.elapsed();
+            let due = due(now, self.rate);
+            latest = latest.max(now.saturating_sub(due_at(sent, self.rate)));
             for number in sent..due {
                 tasks.spawn(exchange(Arc::clone(&self.aims), number % self.aims.len(), self.limit));
             }
@@ -119,7 +125,7 @@ impl OpenLoop {
         while let Some(done) = tasks.join_next().await {
             note(&mut all, answered, done.expect("a request does not panic"));
         }
-        Exchanges { aims: self.aims, all, lasted }
+        Exchanges { aims: self.aims, all, lasted, latest }
     }
 }
 
@@ -127,6 +133,12 @@ impl OpenLoop {
 fn due(elapsed: Duration, rate: u32) -> usize {
     let due = elapsed.as_nanos() * u128::from(rate) / Duration::from_secs(1).as_nanos();
     usize::try_from(due).unwrap_or(usize::MAX)
+}
+
+/// When a request is due.
+fn due_at(number: usize, rate: u32) -> Duration {
+    let nanos = number as u128 * Duration::from_secs(1).as_nanos() / u128::from(rate);
+    Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
 }
 
 fn note(all: &mut Vec<Exchange>, answered: &AtomicUsize, exchange: Exchange) {
@@ -244,6 +256,7 @@ mod tests {
         assert_eq!(due(Duration::ZERO, 2_000), 0);
         assert_eq!(due(Duration::from_micros(1_500), 2_000), 3);
         assert_eq!(due(Duration::from_secs(60), 2_000), 120_000);
+        assert_eq!(due_at(120_000, 2_000), Duration::from_secs(60));
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! The daemon's binary, started in the gateway namespace, and its subcommands.
 
+use std::collections::BTreeMap;
 use std::env;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -165,6 +166,15 @@ impl<'lab> Gateway<'lab> {
         }
         serde_json::from_slice(&output.stdout)
             .map_err(|error| format!("{arguments:?} printed no JSON ({error}): {output:?}"))
+    }
+
+    /// Packets dropped so far, by reason.
+    #[track_caller]
+    pub fn drops(&self) -> BTreeMap<String, u64> {
+        let drops = self.cli(&["drops"]);
+        let reasons = drops["reasons"].as_array().into_iter().flatten();
+        let entry = |drop: &Value| Some((drop["reason"].as_str()?.to_owned(), drop["packets"].as_u64()?));
+        reasons.filter_map(entry).collect()
     }
 
     /// Runs a subcommand against this daemon's socket and returns all that it said.

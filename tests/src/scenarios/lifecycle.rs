@@ -59,12 +59,12 @@ pub fn run(mode: Mode) -> Lifecycle {
         interlude.gateway.replace_binary(&copy);
         restart(interlude);
     });
-    let before = drops(&stage.world.gateway);
+    let before = stage.world.gateway.drops();
     let migration = stage.during("earlier layout", &ALL, earlier_layout);
-    let migration_drops = less(drops(&stage.world.gateway), &before);
+    let migration_drops = less(stage.world.gateway.drops(), &before);
     let tenants = stage.during("change of tenants", &STAYING, |interlude| change_tenants(&lab, interlude));
     let refusal = stage.during("refused start", &ALL, |interlude| refused_start(&lab, interlude));
-    let drops = less(drops(&stage.world.gateway), &migration_drops);
+    let drops = less(stage.world.gateway.drops(), &migration_drops);
     Lifecycle { kill, restart: restart_seen, upgrade, migration, tenants, refusal, migration_drops, drops }
 }
 
@@ -175,12 +175,4 @@ fn copy_of_the_binary(lab: &Lab) -> PathBuf {
     let copy = lab.session().path("gateway-daemon-next");
     fs::copy(gateway::binary(), &copy).expect("copy the daemon");
     copy
-}
-
-/// By reason.
-fn drops(gateway: &Gateway<'_>) -> BTreeMap<String, u64> {
-    let drops = gateway.cli(&["drops"]);
-    let reasons = drops["reasons"].as_array().into_iter().flatten();
-    let entry = |drop: &Value| Some((drop["reason"].as_str()?.to_owned(), drop["packets"].as_u64()?));
-    reasons.filter_map(entry).collect()
 }

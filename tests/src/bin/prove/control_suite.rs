@@ -219,12 +219,20 @@ fn kills(scale: Scale) -> Proof {
         let mut failed = seen.exchanges.failed(|_| true);
         failed.extend(seen.exchanges.wrong());
         vec![
-            things(failed),
+            Measured::count(failed.len()).because([told(&seen)]).because(failed),
             things(seen.ended),
             Measured::count(seen.kills - seen.recovered).because([format!("of {}", seen.kills)]),
             Measured::figure(seen.exchanges.rate()),
         ]
     })
+}
+
+/// What tells a gateway that loses from a client that is kept from the CPU.
+fn told(seen: &kills::Kills) -> String {
+    format!(
+        "dropped by the gateway: {:?}; requests were sent up to {:?} late",
+        seen.drops, seen.exchanges.latest
+    )
 }
 
 fn store_kills(scale: Scale) -> Proof {

@@ -265,7 +265,7 @@ mod tests {
             end: End::Failed("refused".to_owned()),
         };
         let all = [80, 98, 150, 180, 400].map(failed).to_vec();
-        let seen = Exchanges { aims: [].into(), all, lasted: Duration::from_secs(1) };
+        let seen = Exchanges { aims: [].into(), all, lasted: Duration::from_secs(1), latest: Duration::ZERO };
         let death = Death { from: at(100), until: at(300) };
         assert_eq!(last_to_the_dead(&seen, death), Duration::from_millis(80));
         assert_eq!(unrelated(&seen, &[death]).len(), 2, "at 80 and at 400 ms");

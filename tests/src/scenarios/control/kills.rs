@@ -1,6 +1,9 @@
 //! The daemon is killed again and again, and started again at once, under requests and with connections that stay.
 
-use std::time::{Duration, Instant};
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
 
 use super::stage::{Stage, wait};
 use crate::{
@@ -33,6 +36,8 @@ pub struct Kills {
     pub exchanges: Exchanges,
     /// Connections that have ended, in words.
     pub ended: Vec<String>,
+    /// Packets that the gateway dropped in all that time, by reason.
+    pub drops: BTreeMap<String, u64>,
 }
 
 /// Kills every two seconds, for so long, at so many requests a second.
@@ -54,7 +59,8 @@ pub fn run(rate: u32, lasting: Duration) -> Kills {
     let ended = pooled.ended();
     let ended =
         ended.iter().map(|ended| format!("connection to {}: {:?}", ended.server, ended.how)).collect();
-    Kills { kills, recovered, exchanges: load.stop(), ended }
+    let exchanges = load.stop();
+    Kills { kills, recovered, exchanges, ended, drops: stage.gateway.drops() }
 }
 
 /// Returns at the end of the period; did the daemon answer in it?
