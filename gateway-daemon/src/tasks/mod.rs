@@ -122,10 +122,15 @@ fn spawn_healing(gateway: Arc<Gateway>, shutdown: Shutdown) {
                 let gateway = gateway.clone();
                 move || gateway.heal().and_then(|healed| gateway.forget_removed_tenants().map(|()| healed))
             });
-            if let Err(error) = pass.await.unwrap_or_else(|error| Err(anyhow!(error))) {
-                warn!("cannot compare the kernel with the configuration, trying again: {error:#}");
-            }
-            let rest = interval.max(started.elapsed() * HEAL_REST);
+            let rest = match pass.await.unwrap_or_else(|error| Err(anyhow!(error))) {
+                Ok(healed) if healed.things == 0 => interval.max(started.elapsed() * HEAL_REST),
+                // Damage seldom comes alone, and a pass that repairs takes long by its nature.
+                Ok(_) => interval,
+                Err(error) => {
+                    warn!("cannot compare the kernel with the configuration, trying again: {error:#}");
+                    interval.max(started.elapsed() * HEAL_REST)
+                }
+            };
             tokio::select! {
                 () = shutdown.requested() => return,
                 () = sleep(rest) => {}
