@@ -11,14 +11,15 @@ pub const TENANTS_MAX: u32 = 16_384;
 /// Addresses that the gateway knows: both VIPs, one NAT IP a tenant, the host's own. The configuration refuses more.
 pub const ADDRESSES_MAX: u32 = 2 * TENANTS_MAX;
 
-/// Listeners and addressed egress mappings together. The configuration refuses more.
-pub const LISTENERS_MAX: u32 = 65_536;
+/// Listeners and addressed egress mappings together: twice what the configuration allows, since in a change that moves
+/// all of them the new ones come before the old ones go.
+pub const LISTENERS_MAX: u32 = 131_072;
 
-/// Pools: one a listener at most, and one an egress mapping; twice, since a new configuration is written beside the
-/// old one.
-pub const POOLS_MAX: u32 = 2 * LISTENERS_MAX;
+/// Pools: one a backend at most (100,000), and one an egress mapping (65,536); they keep their numbers, so few are there
+/// twice in a change.
+pub const POOLS_MAX: u32 = 262_144;
 
-/// Backends over all pools, egress mappings included; twice, for the same reason.
+/// Backends over all pools, egress mappings included; twice, as listeners.
 pub const BACKENDS_MAX: u32 = 524_288;
 
 /// Slots of all Maglev tables together. The kernel rounds an array's elements up to 8 B, so they take 128 MiB of its
@@ -26,14 +27,14 @@ pub const BACKENDS_MAX: u32 = 524_288;
 /// a configuration that needs more before it changes anything.
 pub const MAGLEV_SLOTS_MAX: u32 = 16_777_216;
 
-/// Prefixes in the allow-lists of all listeners. The configuration refuses more.
+/// Prefixes in the allow-lists of all listeners: twice what the configuration allows, as listeners.
 pub const ALLOW_PREFIXES_MAX: u32 = 131_072;
 
-/// Source prefixes of all tenants. The configuration refuses more.
-pub const SOURCE_PREFIXES_MAX: u32 = 65_536;
+/// Source prefixes of all tenants: twice what the configuration allows, as listeners.
+pub const SOURCE_PREFIXES_MAX: u32 = 131_072;
 
-/// (tenant, endpoint) pairs of all peer groups. The configuration refuses more.
-pub const DESTINATIONS_MAX: u32 = 262_144;
+/// (tenant, endpoint) pairs of all peer groups: twice what the configuration allows, as listeners.
+pub const DESTINATIONS_MAX: u32 = 524_288;
 
 /// Network interfaces, VLAN devices on them included.
 pub const INTERFACES_MAX: u32 = 256;
