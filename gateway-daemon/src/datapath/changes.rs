@@ -38,6 +38,12 @@ impl<K: Copy + Eq + Hash, V: Copy + PartialEq> TableChanges<K, V> {
         Self { put, remove: left.into_keys().copied().collect() }
     }
 
+    /// Adds others.
+    pub fn extend(&mut self, more: Self) {
+        self.put.extend(more.put);
+        self.remove.extend(more.remove);
+    }
+
     /// How many entries are written or removed.
     pub fn len(&self) -> usize {
         self.put.len() + self.remove.len()

@@ -8,7 +8,7 @@
 //! | `numbers` | gives out the numbers that stand for names |
 //! | `recover` | reads the state that an earlier daemon left |
 //!
-//! All of it is pure. A change of one tenant costs the same with one tenant and with ten thousand.
+//! All of it is pure. A change of one tenant is the same few writes with one tenant and with ten thousand.
 
 mod numbers;
 pub mod placed;
@@ -152,10 +152,10 @@ impl Mirror {
         let settings = shared::settings(wish.config, wish.generation);
         changes.settings = (self.settings != Some(settings)).then_some(settings);
         self.settings = Some(settings);
-        extend(&mut changes.interfaces, TableChanges::between(&self.interfaces, &interfaces));
+        changes.interfaces.extend(TableChanges::between(&self.interfaces, &interfaces));
         self.interfaces = interfaces;
         let addresses = shared::addresses(wish.config, wish.host);
-        extend(&mut changes.addresses, TableChanges::between(&self.shared, &addresses));
+        changes.addresses.extend(TableChanges::between(&self.shared, &addresses));
         self.shared = addresses;
     }
 
@@ -222,11 +222,6 @@ impl Mirror {
     pub fn has(&self, id: TenantId) -> bool {
         self.tenants.contains_key(&id)
     }
-}
-
-fn extend<K, V>(all: &mut TableChanges<K, V>, more: TableChanges<K, V>) {
-    all.put.extend(more.put);
-    all.remove.extend(more.remove);
 }
 
 fn interfaces(wish: &Wish<'_>) -> Result<Vec<(u32, Interface)>, PlanError> {

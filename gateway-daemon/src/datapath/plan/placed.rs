@@ -307,10 +307,10 @@ impl Placer<'_> {
     }
 
     fn write_differences(&mut self, old: &Placed, new: &Placed) {
-        extend(&mut self.changes.listeners, TableChanges::between(&old.listeners, &new.listeners));
-        extend(&mut self.changes.sources, TableChanges::between(&old.sources, &new.sources));
-        extend(&mut self.changes.destinations, TableChanges::between(&old.destinations, &new.destinations));
-        extend(&mut self.changes.addresses, TableChanges::between(&old.addresses, &new.addresses));
+        self.changes.listeners.extend(TableChanges::between(&old.listeners, &new.listeners));
+        self.changes.sources.extend(TableChanges::between(&old.sources, &new.sources));
+        self.changes.destinations.extend(TableChanges::between(&old.destinations, &new.destinations));
+        self.changes.addresses.extend(TableChanges::between(&old.addresses, &new.addresses));
     }
 
     /// Removes what only the old state had, and gives its numbers back.
@@ -331,11 +331,6 @@ impl Placer<'_> {
             self.numbers.backends.give(*id);
         }
     }
-}
-
-fn extend<K, V>(all: &mut TableChanges<K, V>, more: TableChanges<K, V>) {
-    all.put.extend(more.put);
-    all.remove.extend(more.remove);
 }
 
 /// Pools that were found in the tables are those of the listeners that lead to them.
