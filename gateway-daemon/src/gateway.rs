@@ -19,7 +19,7 @@ mod report;
 mod signs;
 
 use std::{
-    collections::HashSet,
+    collections::{BTreeSet, HashSet},
     fs::File,
     net::Ipv4Addr,
     path::{Path, PathBuf},
@@ -31,6 +31,7 @@ use anyhow::{Result, bail};
 use arc_swap::ArcSwap;
 use aya::Ebpf;
 use gateway_common::abi::TenantId;
+use tokio::sync::watch;
 use tracing::{info, warn};
 
 use crate::{
@@ -66,6 +67,8 @@ pub struct Gateway {
     /// Why the store takes no changes now.
     trouble: ArcSwap<Option<String>>,
     metrics: Metrics,
+    /// Changes whenever another configuration is in force.
+    changes: watch::Sender<u32>,
     /// Keeps other daemons, and `unload`, away from the pins.
     _lock: File,
 }
@@ -111,8 +114,11 @@ impl Gateway {
         let sizes =
             TableSizes { established: 2 * config.limits.flows, half_open: 2 * config.limits.half_open_flows };
         let mut ebpf = programs::load(Some(&pins), sizes)?;
-        let tables = Tables::open(&pins)?;
-        let migration = earlier.map(|earlier| Migration::begin(earlier, &tables)).transpose()?;
+        let mut tables = Tables::open(&pins)?;
+        let migration = match earlier {
+            Some(earlier) => Some(begin_migration(earlier, &pins, &mut tables)?),
+            None => None,
+        };
         programs::expiry_program(&mut ebpf)?;
         refuse_new_identity(&tables, &config)?;
         let warnings =
@@ -125,7 +131,7 @@ impl Gateway {
             tenants: tables.known_tenants()?,
             mirror: apply::recover(&tables)?,
             out_of_step: false,
-            carried: apply::carried(&tables)?,
+            carried: apply::carried(&tables, migration.as_ref())?,
             generation: tables.settings()?.generation,
             tables,
             host,
@@ -153,10 +159,16 @@ impl Gateway {
             injector: OnceLock::new(),
             trouble: ArcSwap::default(),
             metrics,
+            changes: watch::Sender::new(0),
             _lock: lock,
         };
         gateway.forget_removed_tenants()?;
         Ok(gateway)
+    }
+
+    /// Tells whenever another configuration is in force.
+    pub fn changes(&self) -> watch::Receiver<u32> {
+        self.changes.subscribe()
     }
 
     /// The configuration in force.
@@ -194,6 +206,7 @@ impl Gateway {
         let applied = state.apply(&config, &standings, touched);
         self.standings.store(Arc::new(standings));
         self.config.store(config);
+        self.changes.send_replace(state.generation);
         applied
     }
 
@@ -215,10 +228,11 @@ impl Gateway {
             return Ok(false);
         }
         info!("interfaces or addresses of the host have changed");
-        let config = self.config();
         let mut state = self.state_mut();
+        // The one of this moment: whoever changes it holds the lock.
+        let config = self.config();
         state.host = host;
-        state.apply(&config, &self.standings.load(), &Touched::These(std::collections::BTreeSet::new()))?;
+        state.apply(&config, &self.standings.load(), &Touched::These(BTreeSet::new()))?;
         state.attach(&config)?;
         Ok(true)
     }
@@ -248,11 +262,23 @@ impl Gateway {
 }
 
 /// Names of the tenants of which some backend's standing is not the same in both.
-fn tenants_that_differ(old: &Standings, new: &Standings) -> std::collections::BTreeSet<String> {
+fn tenants_that_differ(old: &Standings, new: &Standings) -> BTreeSet<String> {
     let differs = |(id, standing): &(&BackendId, &Standing)| old.get(*id) != Some(*standing);
     let gone = old.keys().filter(|id| !new.contains_key(*id));
     let changed = new.iter().filter(differs).map(|(id, _)| id);
     changed.chain(gone).map(|id| id.tenant.to_string()).collect()
+}
+
+/// A migration that fails before any program uses the new maps leaves none of them: with other limits they may be made
+/// anew, and the earlier version goes on.
+fn begin_migration(earlier: Pins, pins: &Pins, tables: &mut Tables) -> Result<Migration> {
+    Migration::begin(earlier, tables).inspect_err(|_| {
+        if pins.link_names().is_ok_and(|links| links.is_empty())
+            && let Err(error) = pins.remove_maps()
+        {
+            warn!("cannot clean up after the failed migration: {error:#}");
+        }
+    })
 }
 
 /// Refuses to change whose flows these are while there are any: known flows would go on under the old address, or never

@@ -9,8 +9,8 @@ mod tenants;
 
 use std::{
     path::{Path, PathBuf},
-    sync::Arc,
-    time::{Duration, SystemTime},
+    sync::{Arc, Weak},
+    time::{Duration, Instant, SystemTime},
 };
 
 use anyhow::{Context as _, Result};
@@ -40,6 +40,9 @@ pub use tenants::TenantsError;
 
 /// How long tasks may take to end after SIGTERM. They only finish what they hold: no packet depends on them.
 const SHUTDOWN_GRACE: Duration = Duration::from_millis(800);
+
+/// How often it is looked whether the last task has ended.
+const LOOK: Duration = Duration::from_millis(5);
 
 /// What the agent is started with.
 #[derive(Clone, Debug)]
@@ -71,14 +74,8 @@ pub async fn run(options: &Options) -> Result<()> {
     let (trigger, shutdown) = drain::channel();
     let prober = Network::new(None).context("cannot prepare TLS for health checks")?;
     let health = Health::start(Arc::new(prober), CONCURRENCY_DEFAULT, shutdown.clone());
-    let control = Arc::new(Control::new(
-        gateway.clone(),
-        health,
-        source,
-        snapshot,
-        read_settings(options),
-        metrics.clone(),
-    ));
+    let control =
+        Control::new(gateway.clone(), health, source, snapshot, read_settings(options), metrics.clone());
     memory::give_back();
     control.spawn(&shutdown);
     let reloads = doors.serve(&gateway, &control, &metrics, &shutdown);
@@ -93,14 +90,20 @@ pub async fn run(options: &Options) -> Result<()> {
     if let Drained::Remaining(tasks) = trigger.drained(SHUTDOWN_GRACE).await {
         warn!(tasks, "some tasks did not end in time");
     }
+    let last = Arc::downgrade(&gateway);
     drop((gateway, control));
-    leave(options, &config, signal)
+    leave(options, &config, signal, &last).await
 }
 
-fn leave(options: &Options, config: &Config, signal: &str) -> Result<()> {
+/// `last` is the gateway, which keeps others from its pins as long as any task has it.
+async fn leave(options: &Options, config: &Config, signal: &str, last: &Weak<Gateway>) -> Result<()> {
     if !options.detach_on_exit {
         info!(signal, "stopped; the data path goes on translating (`gateway-daemon unload` removes it)");
         return Ok(());
+    }
+    let until = Instant::now() + SHUTDOWN_GRACE;
+    while last.strong_count() > 0 && Instant::now() < until {
+        tokio::time::sleep(LOOK).await;
     }
     for line in unload(config)? {
         info!(signal, "{line}");

@@ -117,7 +117,6 @@ impl Control {
         let not_applied = |error: anyhow::Error| ChangeError::NotApplied { version, source: error.into() };
         let written = written.await.map_err(not_applied)?;
         self.metrics.applied_version(version);
-        self.changed.notify_one();
         Ok(written as u64)
     }
 }

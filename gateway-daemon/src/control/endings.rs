@@ -27,30 +27,32 @@ type Deadlines = Vec<(SystemTime, Ending)>;
 impl Control {
     /// Ends flows whose drain's deadline has passed.
     pub(super) async fn follow_deadlines(self: Arc<Self>, shutdown: Shutdown) {
+        let mut changes = self.gateway.changes();
         let mut ended = BTreeSet::new();
         loop {
             let all = deadlines(&self.gateway.config());
-            ended.retain(|ending| all.iter().any(|(_, known)| known == ending));
+            ended.retain(|known| all.contains(known));
             let now = SystemTime::now();
             let (due, later): (Deadlines, Deadlines) = all.into_iter().partition(|(at, _)| *at <= now);
-            let due: Vec<Ending> =
-                due.into_iter().map(|(_, ending)| ending).filter(|ending| !ended.contains(ending)).collect();
-            if self.end(due.clone()).await {
+            let due: Deadlines = due.into_iter().filter(|due| !ended.contains(due)).collect();
+            if self.end(due.iter().map(|(_, ending)| ending.clone()).collect()).await {
                 ended.extend(due);
             }
             let next = later.iter().filter_map(|(at, _)| at.duration_since(now).ok()).min();
             tokio::select! {
                 () = shutdown.requested() => return,
-                () = self.changed.notified() => {}
+                told = changes.changed() => if told.is_err() { return },
                 () = sleep(next.unwrap_or(LONGEST_SLEEP).min(LONGEST_SLEEP)) => {}
             }
         }
     }
 
-    /// Ends the flows of backends that were up and are down, where their pools want that.
-    pub(super) async fn end_flows_of_the_fallen(&self, before: &Standings, now: &Standings) {
+    /// Ends the flows of backends that were up and are down, where their pools want that. In a task of its own: a dead
+    /// backend never answers, and the next one that falls must not wait for that.
+    pub(super) fn end_flows_of_the_fallen(self: &Arc<Self>, before: &Standings, now: &Standings) {
         let fallen = fallen(&self.gateway.config(), before, now);
-        self.end(fallen).await;
+        let control = self.clone();
+        tokio::spawn(async move { control.end(fallen).await });
     }
 
     /// Returns whether it was done.

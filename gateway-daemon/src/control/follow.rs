@@ -93,7 +93,7 @@ impl Control {
                 warn!("cannot bring the backends' health into the tables, trying again: {error:#}");
             }
             // New flows avoid a fallen backend before its old ones are ended: clients that call again get another one.
-            self.end_flows_of_the_fallen(&before, &now).await;
+            self.end_flows_of_the_fallen(&before, &now);
             before = now;
         }
     }

@@ -20,14 +20,14 @@ mod passive;
 mod reload;
 mod targets;
 
-use std::sync::{Arc, OnceLock};
+use std::{
+    panic::resume_unwind,
+    sync::{Arc, OnceLock, Weak},
+};
 
 use arc_swap::ArcSwap;
-use futures_util::{
-    TryFutureExt as _,
-    future::{BoxFuture, FutureExt as _},
-};
-use tokio::sync::{Mutex, Notify};
+use futures_util::future::{BoxFuture, FutureExt as _};
+use tokio::sync::Mutex;
 
 use crate::{
     api::controller::{BackendHealth, ChangeError, ChangeOutcome, ChangeRequest, Controller, ReloadOutcome},
@@ -72,9 +72,9 @@ pub struct Control {
     writing: Mutex<()>,
     read_settings: ReadSettings,
     on_reload: OnceLock<OnReload>,
-    /// Another configuration is in force.
-    changed: Notify,
     metrics: Metrics,
+    /// Itself, for work that goes on when the one who asked for it hangs up.
+    me: Weak<Self>,
 }
 
 impl Control {
@@ -86,8 +86,8 @@ impl Control {
         current: Snapshot,
         read_settings: ReadSettings,
         metrics: Metrics,
-    ) -> Self {
-        let control = Self {
+    ) -> Arc<Self> {
+        let control = Arc::new_cyclic(|me| Self {
             gateway,
             health,
             source,
@@ -95,9 +95,9 @@ impl Control {
             writing: Mutex::new(()),
             read_settings,
             on_reload: OnceLock::new(),
-            changed: Notify::new(),
             metrics,
-        };
+            me: me.clone(),
+        });
         control.health.update_targets(&targets::of(&control.gateway));
         control.metrics.desired_version(control.version());
         control.metrics.applied_version(control.version());
@@ -112,6 +112,26 @@ impl Control {
     /// Why the store can't be changed now.
     pub fn trouble(&self) -> Option<String> {
         self.source.store().trouble()
+    }
+
+    /// Does the work in a task of its own: a caller that hangs up, or whose time is up, does not leave it half done.
+    fn to_the_end<T, F>(
+        &self,
+        work: impl FnOnce(Arc<Self>) -> F + Send + 'static,
+    ) -> BoxFuture<'static, Result<T, ChangeError>>
+    where
+        T: Send + 'static,
+        F: Future<Output = Result<T, ChangeError>> + Send + 'static,
+    {
+        let me = self.me.upgrade().expect("whoever calls holds it");
+        let task = tokio::spawn(async move {
+            let outcome = work(me.clone()).await;
+            if let Err(error) = &outcome {
+                me.note_error(error);
+            }
+            outcome
+        });
+        task.map(|ended| ended.unwrap_or_else(|error| resume_unwind(error.into_panic()))).boxed()
     }
 
     fn note_error(&self, error: &ChangeError) {
@@ -132,7 +152,7 @@ impl Controller for Control {
     }
 
     fn change(&self, request: ChangeRequest) -> BoxFuture<'_, Result<ChangeOutcome, ChangeError>> {
-        self.make(request).inspect_err(|error| self.note_error(error)).boxed()
+        self.to_the_end(move |control| async move { control.make(request).await })
     }
 
     fn rollback(
@@ -142,7 +162,7 @@ impl Controller for Control {
         if_version: Option<Version>,
         dry_run: bool,
     ) -> BoxFuture<'_, Result<ChangeOutcome, ChangeError>> {
-        self.go_back(to, author, if_version, dry_run).boxed()
+        self.to_the_end(move |control| async move { control.go_back(to, author, if_version, dry_run).await })
     }
 
     fn history(
@@ -162,6 +182,6 @@ impl Controller for Control {
     }
 
     fn reload(&self, author: Author) -> BoxFuture<'_, Result<ReloadOutcome, ChangeError>> {
-        self.reload_and_note(author).boxed()
+        self.to_the_end(move |control| async move { control.reload_and_note(author).await })
     }
 }

@@ -49,7 +49,6 @@ impl Control {
         });
         let version = self.current.load().version;
         written.await.map_err(|error| ChangeError::NotApplied { version, source: error.into() })?;
-        self.changed.notify_one();
         info!(who = author.who, changed = ?plan.changed, needs_restart = ?plan.needs_restart, "settings read again");
         Ok(ReloadOutcome { changed: plan.changed, needs_restart: plan.needs_restart })
     }

@@ -33,22 +33,12 @@ pub fn destinations(config: &Config) -> BTreeSet<Ipv4Addr> {
     backends.chain(endpoints).collect()
 }
 
-/// The next hops towards these destinations, as (interface index, address). Destinations without a route, and the
-/// host's own addresses, have none.
-pub async fn next_hops(
-    netlink: &Handle,
-    destinations: &BTreeSet<Ipv4Addr>,
-) -> Result<BTreeSet<(u32, Ipv4Addr)>> {
-    let mut hops = BTreeSet::new();
-    for destination in destinations {
-        let query = RouteMessageBuilder::<Ipv4Addr>::new().destination_prefix(*destination, 32).build();
-        let answer = netlink.route().get(query).execute().try_next().await;
-        // "Network unreachable" is an answer too: packets will be dropped and counted as `no_route`.
-        if let Ok(Some(route)) = answer {
-            hops.extend(next_hop(&route, *destination));
-        }
-    }
-    Ok(hops)
+/// The next hop towards a destination, as (interface index, address). Destinations without a route, and the host's own
+/// addresses, have none: packets to them are dropped and counted as `no_route`.
+pub async fn next_hop_towards(netlink: &Handle, destination: Ipv4Addr) -> Option<(u32, Ipv4Addr)> {
+    let query = RouteMessageBuilder::<Ipv4Addr>::new().destination_prefix(destination, 32).build();
+    let answer = netlink.route().get(query).execute().try_next().await;
+    answer.ok().flatten().and_then(|route| next_hop(&route, destination))
 }
 
 /// Interface and address that a route leads to; `None` for one to nowhere or to this host.

@@ -197,6 +197,15 @@ impl Pins {
         fs::remove_file(&path).with_context(|| format!("cannot remove {}", path.display()))
     }
 
+    /// Removes the pins of all maps.
+    pub fn remove_maps(&self) -> Result<usize> {
+        let names = self.map_names()?;
+        for name in &names {
+            self.remove_map(name)?;
+        }
+        Ok(names.len())
+    }
+
     /// Removes the directories, which must be empty by now. The configured one stays when it was there before us (a
     /// mount point, say).
     pub fn remove_directories(&self) -> Result<()> {

@@ -161,7 +161,7 @@ impl Tables {
         self.allow_lists.put_changes(&changes.allow_lists)?;
         self.destinations.put_changes(&changes.destinations)?;
         if let Some(settings) = &changes.settings {
-            self.settings.set(0, settings, 0).context("cannot write the settings")?;
+            self.put_settings(settings)?;
         }
         self.interfaces.put_changes(&changes.interfaces)?;
         self.listeners.put_changes(&changes.listeners)?;
@@ -279,6 +279,16 @@ impl Tables {
         self.labels.put(labels)
     }
 
+    /// Writes interfaces, as an earlier version had them.
+    pub fn put_interfaces(&self, interfaces: &[(u32, Interface)]) -> Result<()> {
+        self.interfaces.put(interfaces)
+    }
+
+    /// Writes the settings, as an earlier version had them.
+    pub fn put_settings(&mut self, settings: &Settings) -> Result<()> {
+        self.settings.set(0, settings, 0).context("cannot write the settings")
+    }
+
     /// Adds counters of an earlier version to these.
     pub fn add_counters(&mut self, earlier: &EarlierCounters) -> Result<()> {
         add(&mut self.tenant_stats, &earlier.tenant_stats, TenantStats::add)?;
@@ -295,6 +305,12 @@ impl Tables {
     pub fn flow_capacities(&self) -> Result<[u64; 2]> {
         Ok([self.flows.capacity()?, self.half_open.capacity()?])
     }
+}
+
+/// The settings of an earlier version.
+pub fn open_settings(pins: &Pins) -> Result<Settings> {
+    let settings: Array<MapData, Settings> = typed!(pins, names::SETTINGS, Array);
+    settings.get(&0, 0).context("cannot read the settings of an earlier version")
 }
 
 /// Per-CPU counters of an earlier version.

@@ -1,9 +1,9 @@
 //! Removing everything that the gateway put into the kernel.
 
 use anyhow::Result;
-use gateway_common::limits::ABI_VERSION;
+use gateway_common::{abi::Interface, names};
 
-use super::{host, pins::Pins, tables::Tables};
+use super::{host, pins::Pins, table::Table};
 use crate::config::Config;
 
 /// Detaches the programs, switches forwarding back, removes all maps, and returns what was done, a line each.
@@ -19,18 +19,24 @@ pub fn unload(config: &Config) -> Result<Vec<String>> {
         return Ok(Vec::new());
     }
     let _lock = pins.lock()?;
+    let mut done = Vec::new();
+    for pins in pins.earlier_version()?.into_iter().chain([pins]) {
+        done.extend(unload_version(&pins)?);
+    }
+    Ok(done)
+}
+
+/// The same for one layout of the maps: an earlier one is still there when no daemon of this version has run yet.
+fn unload_version(pins: &Pins) -> Result<Vec<String>> {
     // Forwarding goes off before the programs do: in between nothing may pass untranslated.
-    let mut done = switch_forwarding_back(&pins);
+    let mut done = switch_forwarding_back(pins);
     for link in pins.link_names()? {
         pins.remove_link(&link)?;
         done.push(format!("detached {} from {}", link.hook, link.interface));
     }
-    let maps = pins.map_names()?;
-    for name in &maps {
-        pins.remove_map(name)?;
-    }
-    if !maps.is_empty() {
-        done.push(format!("removed {} maps (layout version {ABI_VERSION})", maps.len()));
+    let maps = pins.remove_maps()?;
+    if maps > 0 {
+        done.push(format!("removed {maps} maps (layout version {})", pins.version()));
     }
     pins.remove_directories()?;
     Ok(done)
@@ -38,7 +44,8 @@ pub fn unload(config: &Config) -> Result<Vec<String>> {
 
 /// Switches forwarding off where the daemon switched it on; nothing when the table cannot be read.
 fn switch_forwarding_back(pins: &Pins) -> Vec<String> {
-    let interfaces = Tables::open(pins).and_then(|tables| tables.interfaces()).unwrap_or_default();
+    let table = Table::<u32, Interface>::open(pins, names::INTERFACES);
+    let interfaces = table.and_then(|table| table.all()).unwrap_or_default();
     let switched_on = interfaces.iter().filter(|(_, interface)| interface.forwarding_switched_on());
     let names = switched_on.filter_map(|(index, _)| host::name_of(*index));
     let switched_back = names.filter(|name| host::set_forwarding(name, false).is_ok());

@@ -4,13 +4,15 @@ use std::{collections::HashSet, net::Ipv4Addr, sync::Arc};
 
 use anyhow::{Context as _, Result};
 use gateway_common::abi::TenantId;
-use tracing::{info, warn};
+use tracing::info;
 
 use super::{Gateway, State, attach, forwarding};
 use crate::{
     config::{self, Config},
     datapath::{
-        flows, monotonic_ns,
+        flows,
+        migrate::Migration,
+        monotonic_ns,
         plan::{Mirror, Shares, Touched, Wish},
         programs,
         tables::Tables,
@@ -23,15 +25,16 @@ pub fn recover(tables: &Tables) -> Result<Mirror> {
     Mirror::recover(tables.contents()?, |pool| tables.hash_of_slots(pool))
 }
 
-/// Backends that new flows go to, as the tables say.
-pub fn carried(tables: &Tables) -> Result<HashSet<(TenantId, Ipv4Addr, u16)>> {
+/// Backends that new flows go to, as the tables say, or those of an earlier version.
+pub fn carried(tables: &Tables, migration: Option<&Migration>) -> Result<HashSet<(TenantId, Ipv4Addr, u16)>> {
     let contents = tables.contents()?;
     let mut in_slots = HashSet::new();
     for (_, pool) in &contents.pools {
         in_slots.extend(tables.slots(pool)?);
     }
-    let carried = contents.backends.into_iter().filter(|(id, _)| in_slots.contains(id));
-    Ok(carried.map(|(_, row)| (row.tenant, row.address.into(), row.port.number())).collect())
+    let carried = contents.backends.iter().filter(|(id, _)| in_slots.contains(id)).map(|(_, row)| row);
+    let carried = carried.chain(migration.into_iter().flat_map(Migration::carried));
+    Ok(carried.map(|row| (row.tenant, row.address.into(), row.port.number())).collect())
 }
 
 /// Shares as health has them.
@@ -158,10 +161,5 @@ impl Gateway {
         let configured: HashSet<&str> = config.tenants.iter().map(|tenant| tenant.name.as_str()).collect();
         let removed = state.tenants.iter().filter(|(name, _)| !configured.contains(name.as_str()));
         removed.map(|(name, id)| (name.clone(), *id)).collect()
-    }
-
-    /// Logs why a change of the tables failed; they are brought in step later.
-    pub fn warn_out_of_step(error: &anyhow::Error) {
-        warn!("the tables are out of step with the configuration, trying again: {error:#}");
     }
 }

@@ -24,8 +24,12 @@ use crate::{
 /// How long to wait for more messages before acting on one: changes come in bursts.
 const SETTLE: Duration = Duration::from_millis(50);
 
-/// How soon a change is noticed when its message was lost.
+/// How soon a change is noticed when its message was lost; also how often next hops are confirmed, which the kernel
+/// forgets after 15 to 45 s without a sign of life (`base_reachable_time`).
 const INTERVAL: Duration = Duration::from_secs(10);
+
+/// How often all routes are asked for without a message. With a hundred thousand destinations it takes seconds.
+const ROUTES_INTERVAL: Duration = Duration::from_secs(300);
 
 const GROUPS: [MulticastGroup; 4] =
     [MulticastGroup::Link, MulticastGroup::Ipv4Ifaddr, MulticastGroup::Ipv4Route, MulticastGroup::Neigh];
@@ -50,14 +54,26 @@ pub fn spawn(gateway: Arc<Gateway>, netlink: Handle, hops: NextHops, shutdown: S
     tokio::spawn(async move {
         let mut pending = Pending { host: true, hops: true, lost: Vec::new() };
         let mut due = Instant::now();
+        let mut routes_due = due + ROUTES_INTERVAL;
+        let mut changes = gateway.changes();
         loop {
             tokio::select! {
                 () = shutdown.requested() => return,
                 () = sleep_until(due) => {
                     follow(&gateway, &netlink, &hops, std::mem::take(&mut pending)).await;
-                    // Next time without a message: everything.
-                    pending = Pending { host: true, hops: true, lost: Vec::new() };
                     due = Instant::now() + INTERVAL;
+                    // What is looked at next time without a message.
+                    pending.host = true;
+                    if due >= routes_due {
+                        pending.hops = true;
+                        routes_due = due + ROUTES_INTERVAL;
+                    }
+                }
+                told = changes.changed() => {
+                    if told.is_err() {
+                        return;
+                    }
+                    hops.follow_config().await;
                 }
                 message = messages.next() => {
                     let Some((message, _)) = message else { return warn!("the kernel tells no more about the host") };
@@ -81,7 +97,10 @@ fn note(message: &RouteNetlinkMessage, hops: &NextHops, pending: &mut Pending) -
         | RouteNetlinkMessage::NewAddress(_)
         | RouteNetlinkMessage::DelAddress(_)
         | RouteNetlinkMessage::NewRoute(_)
-        | RouteNetlinkMessage::DelRoute(_) => true,
+        | RouteNetlinkMessage::DelRoute(_) => {
+            (pending.host, pending.hops) = (true, true);
+            true
+        }
         RouteNetlinkMessage::DelNeighbour(neighbour) => match hop_of(neighbour) {
             Some(hop) if hops.contains(hop) => {
                 pending.lost.push(hop);
@@ -115,6 +134,8 @@ async fn follow(gateway: &Arc<Gateway>, netlink: &Handle, hops: &NextHops, pendi
     }
     if pending.hops {
         hops.look_up().await;
+    } else {
+        hops.refresh_all().await;
     }
 }
 

@@ -1,15 +1,18 @@
 //! Next hops: which there are, and keeping them resolved.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     net::Ipv4Addr,
     sync::{Arc, PoisonError, RwLock},
 };
 
 use rtnetlink::Handle;
-use tracing::{debug, warn};
+use tracing::debug;
 
-use crate::{config::Config, datapath::neighbours, gateway::Gateway, metrics::Metrics};
+use crate::{datapath::neighbours, gateway::Gateway, metrics::Metrics};
+
+/// A next hop: interface and address.
+type Hop = (u32, Ipv4Addr);
 
 /// The next hops towards everything that the configuration names, shared by the tasks that use them.
 #[derive(Clone)]
@@ -17,15 +20,8 @@ pub struct NextHops {
     gateway: Arc<Gateway>,
     netlink: Handle,
     metrics: Metrics,
-    known: Arc<RwLock<Known>>,
-}
-
-#[derive(Default)]
-struct Known {
-    /// The configuration that the destinations are from.
-    config: Option<Arc<Config>>,
-    destinations: BTreeSet<Ipv4Addr>,
-    hops: BTreeSet<(u32, Ipv4Addr)>,
+    /// By destination; none for one that no route leads to.
+    known: Arc<RwLock<BTreeMap<Ipv4Addr, Option<Hop>>>>,
 }
 
 impl NextHops {
@@ -34,41 +30,50 @@ impl NextHops {
         Self { gateway, netlink, metrics, known: Arc::default() }
     }
 
-    /// Asks the routing table again, and makes the kernel resolve what it says.
+    /// Asks the routing table about every destination again, and makes the kernel resolve what it says.
     pub async fn look_up(&self) {
-        let destinations = self.destinations();
-        match neighbours::next_hops(&self.netlink, &destinations).await {
-            Ok(hops) => {
-                self.known.write().unwrap_or_else(PoisonError::into_inner).hops.clone_from(&hops);
-                self.refresh(hops).await;
-            }
-            Err(error) => warn!("cannot look up next hops, trying again: {error:#}"),
+        self.known.write().unwrap_or_else(PoisonError::into_inner).clear();
+        self.follow_config().await;
+    }
+
+    /// Asks about the destinations that are new in the configuration, and forgets those that it no longer has.
+    pub async fn follow_config(&self) {
+        let wanted = neighbours::destinations(&self.gateway.config());
+        let new: Vec<Ipv4Addr> = {
+            let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
+            known.retain(|destination, _| wanted.contains(destination));
+            wanted.into_iter().filter(|destination| !known.contains_key(destination)).collect()
+        };
+        let mut hops = BTreeSet::new();
+        for destination in new {
+            let hop = neighbours::next_hop_towards(&self.netlink, destination).await;
+            hops.extend(hop);
+            self.known.write().unwrap_or_else(PoisonError::into_inner).insert(destination, hop);
         }
+        self.refresh(hops).await;
+    }
+
+    /// Makes the kernel confirm all that are known.
+    pub async fn refresh_all(&self) {
+        self.refresh(self.all()).await;
+    }
+
+    fn all(&self) -> BTreeSet<Hop> {
+        self.known.read().unwrap_or_else(PoisonError::into_inner).values().flatten().copied().collect()
     }
 
     /// Is this one of them?
-    pub fn contains(&self, hop: (u32, Ipv4Addr)) -> bool {
-        self.known.read().unwrap_or_else(PoisonError::into_inner).hops.contains(&hop)
+    pub fn contains(&self, hop: Hop) -> bool {
+        self.known.read().unwrap_or_else(PoisonError::into_inner).values().any(|known| *known == Some(hop))
     }
 
     /// Makes the kernel resolve next hops, or confirm those that it knows.
-    pub async fn refresh(&self, hops: impl IntoIterator<Item = (u32, Ipv4Addr)>) {
+    pub async fn refresh(&self, hops: impl IntoIterator<Item = Hop>) {
         for (ifindex, address) in hops {
             match neighbours::refresh(&self.netlink, ifindex, address).await {
                 Ok(()) => drop(self.metrics.neighbour_refreshes().inc()),
                 Err(error) => debug!("{error:#}"),
             }
         }
-    }
-
-    /// Gathered anew when the configuration is another one.
-    fn destinations(&self) -> BTreeSet<Ipv4Addr> {
-        let config = self.gateway.config();
-        let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
-        if !known.config.as_ref().is_some_and(|known| Arc::ptr_eq(known, &config)) {
-            known.destinations = neighbours::destinations(&config);
-            known.config = Some(config);
-        }
-        known.destinations.clone()
     }
 }

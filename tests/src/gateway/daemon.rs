@@ -8,6 +8,7 @@ use std::process::Output;
 use std::thread;
 use std::time::Duration;
 
+use gateway_common::limits::ABI_VERSION;
 use gateway_daemon::datapath::{pins::Pins, tables::Tables};
 use serde_json::Value;
 
@@ -71,6 +72,11 @@ impl<'lab> Gateway<'lab> {
     #[track_caller]
     pub fn launch(&mut self) {
         self.spawn();
+        self.await_answer();
+    }
+
+    #[track_caller]
+    fn await_answer(&self) {
         poll_result(START_LIMIT, "the daemon to answer", || {
             let process = self.process();
             assert!(process.is_running(), "the daemon ended\n{}", process.tail());
@@ -78,13 +84,35 @@ impl<'lab> Gateway<'lab> {
         });
     }
 
+    /// Starts the daemon, which removes everything when it ends, and waits until it answers.
+    #[track_caller]
+    pub fn launch_detaching(&mut self) {
+        self.spawn_with(&["--detach-on-exit"]);
+        self.await_answer();
+    }
+
     /// Starts the daemon without waiting.
     #[track_caller]
     pub fn spawn(&mut self) {
+        self.spawn_with(&[]);
+    }
+
+    #[track_caller]
+    fn spawn_with(&mut self, options: &[&str]) {
         assert!(self.process.as_ref().is_none_or(|process| !process.is_running()), "the daemon runs already");
         let mut command = self.topology.gateway.command(&self.binary.to_string_lossy());
-        command.arg("run").arg("--config").arg(&self.config_path);
+        command.arg("run").arg("--config").arg(&self.config_path).args(options);
         self.process = Some(Proc::spawn(&self.topology.gateway, "gateway-daemon", command));
+    }
+
+    /// Gives the pinned state the name of the layout before; returns the paths of that one and of this one's. Flows look
+    /// the same in both. The daemon must not be running.
+    #[track_caller]
+    pub fn rename_to_earlier_layout(&self) -> [PathBuf; 2] {
+        let pinned = |version: u32| self.bpffs.path().join(format!("v{version}"));
+        let (before, now) = (pinned(ABI_VERSION - 1), pinned(ABI_VERSION));
+        fs::rename(&now, &before).expect("rename the pinned state");
+        [before, now]
     }
 
     /// Another binary for the next start and for subcommands, as after an upgrade.

@@ -2,7 +2,6 @@
 
 use std::{collections::BTreeMap, fs, path::PathBuf};
 
-use gateway_common::limits::ABI_VERSION;
 use serde_json::Value;
 
 use super::continuity::{Continuity, Interlude, Stage};
@@ -92,12 +91,9 @@ fn restart(interlude: &mut Interlude<'_, '_>) {
     require_adoption(interlude);
 }
 
-/// Flows look the same in the layout before this one, so its state is this one's under the other name.
 fn earlier_layout(interlude: &mut Interlude<'_, '_>) {
     stop(interlude);
-    let pinned = |version: u32| interlude.gateway.bpffs().path().join(format!("v{version}"));
-    let (now, before) = (pinned(ABI_VERSION), pinned(ABI_VERSION - 1));
-    fs::rename(&now, &before).expect("rename the pinned state");
+    let [before, now] = interlude.gateway.rename_to_earlier_layout();
     interlude.look("while it was stopped");
     interlude.gateway.launch();
     require_adoption(interlude);

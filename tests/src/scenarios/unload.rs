@@ -23,7 +23,8 @@ pub struct Unloaded {
     pub changes_while_loaded: usize,
 }
 
-/// Starts a gateway on a host that does not forward, sends something through it, stops it, and unloads; then starts and unloads once more.
+/// Starts a gateway on a host that does not forward, sends something through it, stops it, and unloads; then
+/// once more, after a change of layout, on the state of an earlier layout, and by `--detach-on-exit`.
 #[track_caller]
 pub fn run(mode: Mode) -> Unloaded {
     let lab = Lab::with(Topology::builder().mode(mode).forwarding(false));
@@ -40,6 +41,14 @@ pub fn run(mode: Mode) -> Unloaded {
     // At once, while the kernel may still be busy with the end of the first.
     world.gateway.launch();
     stop_and_unload(&world.gateway, &mut leftovers);
+    // What an upgrade has taken over, and what it has not come to.
+    world.gateway.launch();
+    as_of_an_earlier_layout(&mut world.gateway, &mut leftovers);
+    world.gateway.launch();
+    as_of_an_earlier_layout(&mut world.gateway, &mut leftovers);
+    leftovers.extend(world.gateway.unload().err());
+    world.gateway.launch_detaching();
+    stop(&world.gateway, &mut leftovers);
     leftovers.extend(lasting(|| before.changes(&SystemState::of(&lab.gateway, &files))));
     let pinned = world.gateway.bpffs().pinned();
     leftovers.extend(pinned.iter().map(|path| format!("pinned: {}", path.display())));
@@ -47,11 +56,21 @@ pub fn run(mode: Mode) -> Unloaded {
 }
 
 fn stop_and_unload(gateway: &Gateway<'_>, leftovers: &mut Vec<String>) {
+    stop(gateway, leftovers);
+    leftovers.extend(gateway.unload().err());
+}
+
+fn stop(gateway: &Gateway<'_>, leftovers: &mut Vec<String>) {
     let stopped = gateway.process().stop();
     if !stopped.success() {
         leftovers.push(format!("the daemon ended with {stopped}"));
     }
-    leftovers.extend(gateway.unload().err());
+}
+
+/// Stops the daemon and gives its state the name of the layout before.
+fn as_of_an_earlier_layout(gateway: &mut Gateway<'_>, leftovers: &mut Vec<String>) {
+    stop(gateway, leftovers);
+    gateway.rename_to_earlier_layout();
 }
 
 /// Those changes that do not go away by themselves: the kernel takes programs off some milliseconds after the last pin

@@ -10,5 +10,5 @@ pub mod refusals;
 pub mod scale;
 pub mod store_kills;
 
-mod made_up;
-mod stage;
+pub mod made_up;
+pub mod stage;
