@@ -87,6 +87,8 @@ look() {
     command -v promtool >/dev/null || packages+=("$(promtool_package)")
     has_python_venv || packages+=(python3-venv)
     [[ -e /usr/include/stdio.h ]] || packages+=(libc6-dev)
+    # What etcd's messages import; protoc only recommends it.
+    [[ -e /usr/include/google/protobuf/descriptor.proto ]] || packages+=(libprotobuf-dev)
     [[ -e /etc/ssl/certs/ca-certificates.crt ]] || packages+=(ca-certificates)
 
     # All of Debian's Rust or none: its packages only fit each other in one version.
