@@ -156,12 +156,13 @@ fn a_reader_that_goes_away_is_no_error() {
 fn the_doctor_says_what_is_missing_and_ends_with_1() {
     let (directory, config) = sample();
     let state = directory.path().join("state");
-    let output = gateway(&["doctor", "--config", &config, "--state-dir", state.to_str().unwrap()]);
+    let state = format!("daemon.state_dir={}", state.display());
+    let output = gateway(&["doctor", "--config", &config, "--set", &state]);
     assert_eq!(output.status.code(), Some(1), "{}", stderr(&output));
     let fault = "fail  interface ext0    does not exist\n      = help: `ip link`";
     assert!(stdout(&output).contains(fault), "{}", stdout(&output));
 
-    let output = gateway(&["doctor", "--json", "--config", &config, "--state-dir", state.to_str().unwrap()]);
+    let output = gateway(&["doctor", "--json", "--config", &config, "--set", &state]);
     assert_eq!(output.status.code(), Some(1));
     let report: serde_json::Value = serde_json::from_str(stdout(&output)).unwrap();
     assert_eq!(report["verdict"], "fail");

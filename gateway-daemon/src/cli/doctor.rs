@@ -9,7 +9,7 @@ use serde::Serialize;
 use super::Exit;
 use super::format::counted;
 use super::output::{print, print_json};
-use crate::config::{Config, Interfaces, Overrides};
+use crate::config::{Config, Interfaces, Overrides, Setting};
 use crate::doctor::{Finding, Verdict, checks, gather, worst};
 
 /// Options of `doctor`.
@@ -19,9 +19,9 @@ pub struct DoctorOptions {
     /// Configuration file of the daemon
     #[arg(long, value_name = "FILE")]
     pub config: PathBuf,
-    /// Directory where the daemon keeps its tenants, if not the configuration's
-    #[arg(long, value_name = "DIRECTORY")]
-    pub state_dir: Option<PathBuf>,
+    /// Setting that the daemon will be given; can be repeated
+    #[arg(long, value_name = "SECTION.FIELD=VALUE")]
+    pub set: Vec<Setting>,
     /// Print JSON
     #[arg(long)]
     pub json: bool,
@@ -30,11 +30,11 @@ pub struct DoctorOptions {
 impl DoctorOptions {
     /// Looks at this host and prints what was found; ends with 1 when the gateway can't work here.
     pub fn execute(&self) -> anyhow::Result<Exit> {
-        let config = Config::load(&self.config, &Interfaces::Unchecked, &Overrides::default())?;
-        let state_dir = self.state_dir.as_ref().unwrap_or(&config.daemon.state_dir);
+        let overrides = Overrides::from_environment(std::env::vars_os())?.and(&self.set);
+        let config = Config::load(&self.config, &Interfaces::Unchecked, &overrides)?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let runtime = runtime.context("cannot start the event loop")?;
-        let findings = checks::findings(&runtime.block_on(gather::facts(&config, state_dir)));
+        let findings = checks::findings(&runtime.block_on(gather::facts(&config)));
         if self.json {
             print_json(&Report { verdict: worst(&findings), findings: &findings })?;
         } else {

@@ -14,8 +14,12 @@ use crate::tenancy::problem::FieldProblem;
 pub(super) fn field_problem(problem: Problem, root: &DeTable<'_>) -> FieldProblem {
     let mut what = problem.what;
     if let Some((note, other)) = problem.note {
-        // Writing to a String does not fail.
-        _ = write!(what, " ({note}: {})", named(&other.path, root));
+        let place = named(&other.path, root);
+        // What is in force already has no place in what was asked for.
+        if !place.is_empty() {
+            // Writing to a String does not fail.
+            _ = write!(what, " ({note}: {place})");
+        }
     }
     FieldProblem { path: named(&problem.at.path, root), problem: what, remedy: problem.help }
 }

@@ -86,7 +86,7 @@ pub fn findings(facts: &Facts) -> Vec<Finding> {
     let mut findings = kernel(&facts.kernel);
     findings.push(capabilities(&facts.process));
     findings.push(memlock(&facts.process, &facts.kernel));
-    findings.push(bpffs(&facts.bpffs));
+    findings.push(bpffs(&facts.bpffs, facts.process.capabilities));
     findings.push(state_directory(&facts.state));
     findings.push(other_daemon(&facts.daemon));
     findings.push(clock(facts.clock_is_synchronised));
@@ -194,8 +194,16 @@ fn memlock(process: &Process, kernel: &Kernel) -> Finding {
     }
 }
 
-fn bpffs(bpffs: &Bpffs) -> Finding {
+fn bpffs(bpffs: &Bpffs, capabilities: Option<u64>) -> Finding {
     let path = bpffs.path.display();
+    let may_mount = capabilities.is_some_and(|bits| bits & (1 << SYS_ADMIN) != 0);
+    if !bpffs.is_mounted && may_mount {
+        return Finding::warn(
+            "bpffs",
+            format!("{path} is not in a BPF file system: the daemon will mount one there"),
+            "`mount -t bpf bpf /sys/fs/bpf` at boot, so that the state is where others look for it",
+        );
+    }
     if !bpffs.is_mounted {
         return Finding::fail(
             "bpffs",

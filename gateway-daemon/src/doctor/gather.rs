@@ -22,12 +22,12 @@ use crate::datapath::pins::Pins;
 use crate::datapath::sysctl;
 
 /// Everything about this host that matters to a daemon with these settings.
-pub async fn facts(config: &Config, state: &Path) -> Facts {
+pub async fn facts(config: &Config) -> Facts {
     Facts {
         kernel: kernel(),
         process: process(),
         bpffs: bpffs(&config.daemon.bpffs),
-        state: state_directory(state),
+        state: state_directory(&config.daemon.state_dir),
         daemon: other_daemon(&config.daemon),
         interfaces: interfaces(config).await,
         clock_is_synchronised: clock_is_synchronised(),

@@ -112,6 +112,10 @@ fn locked_memory_matters_only_on_old_kernels() {
 #[test]
 fn places_must_be_writable() {
     one("bpffs", Verdict::Fail, "not in a BPF file system", |facts| facts.bpffs.is_mounted = false);
+    one("bpffs", Verdict::Warn, "will mount one", |facts| {
+        facts.bpffs.is_mounted = false;
+        facts.process.capabilities = Some(ALL_CAPABILITIES | (1 << 21));
+    });
     one("bpffs", Verdict::Fail, "no right", |facts| facts.bpffs.is_writable = false);
     one("state directory", Verdict::Fail, "can't be written", |facts| facts.state.is_writable = false);
     one("state directory", Verdict::Fail, "can't be made", |facts| {
