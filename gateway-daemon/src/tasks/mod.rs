@@ -4,7 +4,7 @@
 //! |---|---|---|
 //! | expiry | every [`EXPIRY_INTERVAL`] | logged, tried again |
 //! | port use | every [`PORT_INTERVAL`] | logged, tried again |
-//! | host, next hops | when the kernel tells of a change, every ten seconds, and when the data path asks | logged, tried again |
+//! | host, next hops | when the kernel tells of a change, when the configuration does, from time to time, and when the data path asks | logged, tried again |
 //! | self-healing | every `reconcile.interval_ms` | logged, tried again |
 //! | kernel log lines | as they come | ends |
 //!
