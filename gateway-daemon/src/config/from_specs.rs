@@ -1,13 +1,16 @@
 //! From what people write to typed objects: the store's half of what [`Config::parse`] does for the file, by the same
 //! code.
 
+mod steps;
 #[cfg(test)]
 mod tests;
 
 use std::borrow::Cow;
+use std::mem;
 use std::sync::Arc;
 
 use serde::Serialize;
+use toml::Spanned;
 use toml::de::DeTable;
 
 use super::file;
@@ -36,17 +39,30 @@ impl Config {
         tenancy: &Tenancy,
         made_from: Option<&Tenancy>,
     ) -> Result<Self, Vec<FieldProblem>> {
+        self.with_tenancy_in_steps(tenancy, made_from, TENANTS_A_STEP)
+    }
+
+    fn with_tenancy_in_steps(
+        &self,
+        tenancy: &Tenancy,
+        made_from: Option<&Tenancy>,
+        tenants_a_step: usize,
+    ) -> Result<Self, Vec<FieldProblem>> {
         let plan = made_from.map_or_else(|| Plan::all(tenancy), |from| Plan::changes(self, tenancy, from));
-        match plan.carry_out(self) {
+        match plan.carry_out_in_steps(self, tenants_a_step) {
             // A fault that concerns a kept object has no place in a text, and there may be more of them.
-            Err(Refusal::Meaning(_)) if plan.keeps_any() => Plan::all(tenancy).carry_out(self),
+            Err(Refusal::Meaning(_)) => Plan::all(tenancy).carry_out(self),
             result => result,
         }
         .map_err(Refusal::into_problems)
     }
 }
 
+/// How many tenants are read at once.
+const TENANTS_A_STEP: usize = 512;
+
 /// Why objects were refused.
+#[derive(Debug)]
 enum Refusal {
     /// Values that are illegal in themselves.
     Values(Vec<FieldProblem>),
@@ -63,16 +79,18 @@ impl Refusal {
 }
 
 /// Which objects are read and which are kept, in the order of names.
+#[derive(Default)]
 struct Plan<'a> {
     peer_groups: Vec<Planned<'a, PeerGroupSpec, PeerGroup>>,
     tenants: Vec<Planned<'a, TenantSpec, Tenant>>,
 }
 
+#[derive(Clone)]
 enum Planned<'a, S, T> {
     /// Is read; what it was before, if it was.
     Read(&'a S, Option<&'a Arc<T>>),
     /// Is as it was.
-    Kept(&'a Arc<T>),
+    Kept(Arc<T>),
 }
 
 impl<'a> Plan<'a> {
@@ -92,27 +110,26 @@ impl<'a> Plan<'a> {
         }
     }
 
-    fn keeps_any(&self) -> bool {
-        let kept_group = self.peer_groups.iter().any(|group| matches!(group, Planned::Kept(_)));
-        kept_group || self.tenants.iter().any(|tenant| matches!(tenant, Planned::Kept(_)))
-    }
-
     fn carry_out(&self, config: &Config) -> Result<Config, Refusal> {
         let text = self.text();
-        let root = DeTable::parse(&text).map_err(|error| Refusal::Values(vec![unreadable(&error)]))?;
-        let explained = |problems: Problems| {
-            let problems = problems.into_sorted().into_iter();
-            problems.map(|problem| field_problem(problem, root.get_ref())).collect()
-        };
+        let root = parse(&text)?;
         let mut problems = Problems::default();
-        let Ok(document) = read_root::<file::Document>(&root, &mut problems)
-            .and_then(|document| problems.none_reported().map(|()| document))
-        else {
-            return Err(Refusal::Values(explained(problems)));
-        };
+        let document = read(&root, &mut problems)
+            .map_err(|Reported| Refusal::Values(explained(mem::take(&mut problems), &root)))?;
         let resolved = self.resolve(&document, config, &mut problems);
-        let (peer_groups, tenants) = resolved.map_err(|Reported| Refusal::Meaning(explained(problems)))?;
+        let (peer_groups, tenants) =
+            resolved.map_err(|Reported| Refusal::Meaning(explained(problems, &root)))?;
         Ok(Config { peer_groups: peer_groups.into(), tenants: tenants.into(), ..config.clone() })
+    }
+
+    /// What is wrong with the values that are read.
+    fn faults(&self) -> Vec<FieldProblem> {
+        let text = self.text();
+        let faults = |root: Spanned<DeTable<'_>>| {
+            let mut problems = Problems::default();
+            read(&root, &mut problems).map_or_else(|Reported| explained(problems, &root), |_| Vec::new())
+        };
+        parse(&text).map_or_else(Refusal::into_problems, faults)
     }
 
     /// The objects that are read, as a text in TOML.
@@ -170,10 +187,7 @@ impl<'a, S, T> Planned<'a, S, T> {
     }
 
     /// The object as it is resolved; those that are read come from `sections`, which are in the same order.
-    fn piece<'f, R>(&self, sections: &mut impl Iterator<Item = &'f R>) -> Option<Piece<'f, R, T>>
-    where
-        'a: 'f,
-    {
+    fn piece<'f, R>(&'f self, sections: &mut impl Iterator<Item = &'f R>) -> Option<Piece<'f, R, T>> {
         match self {
             Self::Read(..) => sections.next().map(Piece::Read),
             Self::Kept(object) => Some(Piece::Kept(object)),
@@ -200,7 +214,7 @@ fn planned<'a, S: PartialEq, T>(
     let plan = |(name, spec): (&'a str, &'a Arc<S>)| {
         let same = before.find(name).is_some_and(|before| Arc::ptr_eq(before, spec) || before == spec);
         match typed.find(name) {
-            Some(object) if same => Planned::Kept(object),
+            Some(object) if same => Planned::Kept(Arc::clone(object)),
             object => Planned::Read(&**spec, object),
         }
     };
@@ -230,6 +244,20 @@ fn representable(tenant: &TenantSpec) -> Cow<'_, TenantSpec> {
         *until = (*until).min(i64::MAX.unsigned_abs());
     }
     Cow::Owned(tenant)
+}
+
+fn parse(text: &str) -> Result<Spanned<DeTable<'_>>, Refusal> {
+    DeTable::parse(text).map_err(|error| Refusal::Values(vec![unreadable(&error)]))
+}
+
+fn read(root: &Spanned<DeTable<'_>>, problems: &mut Problems) -> Result<file::Document, Reported> {
+    let document = read_root(root, problems)?;
+    problems.none_reported().map(|()| document)
+}
+
+fn explained(problems: Problems, root: &Spanned<DeTable<'_>>) -> Vec<FieldProblem> {
+    let problems = problems.into_sorted().into_iter();
+    problems.map(|problem| field_problem(problem, root.get_ref())).collect()
 }
 
 fn unreadable(error: &toml::de::Error) -> FieldProblem {

@@ -234,7 +234,10 @@ proptest! {
         for edits in steps {
             let Ok(after) = apply(&before, &edits) else { continue };
             let step = config.with_tenancy(&after, Some(&before));
-            prop_assert_eq!(&sorted(step.clone()), &sorted(base.with_tenancy(&after, None)));
+            let at_once = sorted(base.with_tenancy(&after, None));
+            prop_assert_eq!(&sorted(step.clone()), &at_once);
+            prop_assert_eq!(&sorted(config.with_tenancy_in_steps(&after, Some(&before), 1)), &at_once);
+            prop_assert_eq!(&sorted(base.with_tenancy_in_steps(&after, None, 1)), &at_once);
             if let Ok(next) = step {
                 (config, before) = (next, after);
             }
@@ -285,6 +288,21 @@ fn large_tenant(number: u16) -> TenantSpec {
         egress: vec![EgressSpec { protocol: "tcp".to_owned(), port: 9001, to: "192.0.2.100:443".to_owned() }],
         ..TenantSpec::default()
     }
+}
+
+#[test]
+fn what_one_gives_up_another_may_take_in_an_earlier_step() {
+    let base = base();
+    let before = large(4);
+    let config = base.with_tenancy(&before, None).unwrap();
+    let mut after = before.clone();
+    for (number, takes) in [(0, 3), (3, 0)] {
+        let tenant = Arc::make_mut(after.tenants.get_mut(&format!("bank-{number}")).unwrap());
+        *tenant = TenantSpec { name: tenant.name.clone(), ..large_tenant(takes) };
+    }
+    let in_steps = config.with_tenancy_in_steps(&after, Some(&before), 1);
+    assert_eq!(in_steps, base.with_tenancy(&after, None));
+    assert!(in_steps.is_ok());
 }
 
 /// Median and largest of 21 runs, in milliseconds.
