@@ -23,7 +23,7 @@ use std::{
     fs::File,
     net::Ipv4Addr,
     path::{Path, PathBuf},
-    sync::{Arc, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
+    sync::{Arc, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, atomic::AtomicU32},
     time::{Instant, SystemTime},
 };
 
@@ -69,6 +69,10 @@ pub struct Gateway {
     metrics: Metrics,
     /// Changes whenever another configuration is in force.
     changes: watch::Sender<u32>,
+    /// How many comparisons in a row a change has disturbed.
+    disturbed: AtomicU32,
+    /// The pool whose slots are compared next.
+    slots_turn: AtomicU32,
     /// Keeps other daemons, and `unload`, away from the pins.
     _lock: File,
 }
@@ -80,6 +84,8 @@ struct State {
     mirror: Mirror,
     /// Is the mirror not to be trusted, since a write failed?
     out_of_step: bool,
+    /// How often the tables were written.
+    writes: u64,
     /// Numbers of the configured tenants, and of removed ones that still have flows.
     tenants: TenantIds,
     /// Backends that took new flows when this daemon started, as the tables say.
@@ -131,6 +137,7 @@ impl Gateway {
             tenants: tables.known_tenants()?,
             mirror: apply::recover(&tables)?,
             out_of_step: false,
+            writes: 0,
             carried: apply::carried(&tables, migration.as_ref())?,
             generation: tables.settings()?.generation,
             tables,
@@ -160,6 +167,8 @@ impl Gateway {
             trouble: ArcSwap::default(),
             metrics,
             changes: watch::Sender::new(0),
+            disturbed: AtomicU32::new(0),
+            slots_turn: AtomicU32::new(0),
             _lock: lock,
         };
         gateway.forget_removed_tenants()?;

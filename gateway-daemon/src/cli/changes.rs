@@ -1,10 +1,9 @@
 //! Differences as people read them: a sign, the place, the values. No colours: the signs say it.
 
-use serde_json::Value;
-
 use super::columns::Align::Left;
 use super::columns::Columns;
 use crate::tenancy::diff::FieldChange;
+use crate::tenancy::json_text::JsonText;
 
 /// A longer value is cut for people: `--json` has it whole.
 const VALUE_CHARS: usize = 100;
@@ -30,7 +29,7 @@ fn described(change: &FieldChange) -> (&'static str, String) {
     }
 }
 
-fn value(value: &Value) -> String {
+fn value(value: &JsonText) -> String {
     let text = value.to_string();
     if text.chars().count() <= VALUE_CHARS {
         return text;

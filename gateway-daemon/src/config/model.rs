@@ -233,7 +233,7 @@ pub struct Pool {
     /// In which time the share of a backend that came up grows to its full weight; zero is at once.
     pub slow_start: Duration,
     /// How its servers are checked; unchecked ones count as up.
-    pub health: Option<HealthCheck>,
+    pub health: Option<Box<HealthCheck>>,
     /// Its servers: at least one, and at least one with a weight above 0.
     pub backends: Vec<Backend>,
 }

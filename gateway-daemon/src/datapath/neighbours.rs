@@ -4,7 +4,11 @@
 //! address of the next hop. The daemon asks for it: at start, at intervals, and when the data path reports a next hop
 //! that it did not find.
 
-use std::{collections::BTreeSet, net::IpAddr, net::Ipv4Addr};
+use std::{
+    collections::{BTreeSet, HashSet},
+    net::{IpAddr, Ipv4Addr},
+    sync::Arc,
+};
 
 use anyhow::{Context as _, Result};
 use futures_util::TryStreamExt as _;
@@ -17,20 +21,22 @@ use rtnetlink::{Handle, RouteMessageBuilder};
 use crate::config::Config;
 
 /// Addresses that the gateway forwards to, by configuration: all backends, and peer endpoints. For a prefix its first
-/// host stands in: all that matters is the router in front of it.
-pub fn destinations(config: &Config) -> BTreeSet<Ipv4Addr> {
-    let backends = config
-        .tenants
-        .iter()
+/// host stands in: all that matters is the router in front of it. Those of objects that `before` shares are left out.
+pub fn destinations(config: &Config, before: Option<&Config>) -> BTreeSet<Ipv4Addr> {
+    let backends = not_in(&config.tenants, before.map_or(&[], |before| &before.tenants))
         .flat_map(|tenant| &tenant.pools)
         .flat_map(|pool| &pool.backends)
         .map(|backend| backend.address.get());
-    let endpoints = config
-        .peer_groups
-        .iter()
+    let endpoints = not_in(&config.peer_groups, before.map_or(&[], |before| &before.peer_groups))
         .flat_map(|group| &group.endpoints)
         .filter_map(|endpoint| endpoint.address.hosts().next());
     backends.chain(endpoints).collect()
+}
+
+/// The objects that are not shared with `before`. Both are alive, so no two different ones have one address.
+fn not_in<'a, T>(objects: &'a [Arc<T>], before: &[Arc<T>]) -> impl Iterator<Item = &'a Arc<T>> {
+    let before: HashSet<*const T> = before.iter().map(Arc::as_ptr).collect();
+    objects.iter().filter(move |object| !before.contains(&Arc::as_ptr(object)))
 }
 
 /// The next hop towards a destination, as (interface index, address). Destinations without a route, and the host's own

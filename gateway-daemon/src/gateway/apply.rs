@@ -85,6 +85,7 @@ impl State {
 
     /// Brings the tables to the configuration; returns how many entries were written or removed.
     pub fn apply(&mut self, config: &Config, standings: &Standings, touched: &Touched) -> Result<usize> {
+        self.writes += 1;
         let applied = self.try_apply(config, standings, touched);
         self.out_of_step = applied.is_err();
         applied

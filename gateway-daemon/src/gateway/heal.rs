@@ -3,8 +3,8 @@
 use std::{
     collections::BTreeMap,
     io,
-    sync::Arc,
-    time::{Instant, SystemTime},
+    sync::{Arc, atomic::Ordering},
+    time::{Duration, Instant, SystemTime},
 };
 
 use anyhow::{Context as _, Result};
@@ -13,9 +13,27 @@ use tracing::{info, warn};
 use super::{Gateway, RepairKind, State, attach, forwarding};
 use crate::{
     config::Config,
-    datapath::{changes::Changes, link, pins::Pins, plan::Touched, programs::Target, tables::Tables},
+    datapath::{
+        changes::Changes,
+        contents::Contents,
+        link,
+        pins::Pins,
+        plan::{Touched, placed::PlacedPool},
+        programs::Target,
+        tables::Tables,
+    },
     metrics::labels::Outcome,
 };
+
+/// For longer than this no change is held up by a comparison, unless [`DISTURBED_MAX`] is reached.
+const HOLD_UP: Duration = Duration::from_millis(10);
+
+/// So many comparisons in a row may find nothing out because something changed meanwhile.
+const DISTURBED_MAX: u32 = 3;
+
+/// So many hash slots are compared at a time, which takes some tens of milliseconds; the others have their turn in the
+/// next passes.
+const SLOTS_A_PASS: u32 = 1 << 20;
 
 /// Repairs since the start.
 #[derive(Clone, Debug, Default)]
@@ -117,9 +135,11 @@ impl Gateway {
     }
 
     /// Looks without holding up changes; what seems to differ is looked at again when nothing can change in between.
+    /// Where that would hold up changes for long, it waits for a look that no change has disturbed, but not for ever.
     fn heal_tables(&self) -> Result<u64> {
-        let suspicion = self.look()?;
-        if suspicion == Suspicion::None {
+        let started = Instant::now();
+        let (suspicion, writes) = self.look()?;
+        if suspicion == Suspicion::None || self.is_to_wait(writes, started.elapsed()) {
             return Ok(0);
         }
         let mut state = self.state_mut();
@@ -143,20 +163,45 @@ impl Gateway {
     }
 
     /// Reads tables of its own, so that nobody waits for the lock. A change meanwhile looks like damage.
-    fn look(&self) -> Result<Suspicion> {
-        let (wanted, pools) = {
+    fn look(&self) -> Result<(Suspicion, u64)> {
+        let (wanted, pools, writes) = {
             let state = self.state();
             if state.out_of_step {
-                return Ok(Suspicion::Entries);
+                return Ok((Suspicion::Entries, state.writes));
             }
-            (state.mirror.contents(), state.mirror.pools().cloned().collect::<Vec<_>>())
+            let mut pools: Vec<PlacedPool> = state.mirror.pools().cloned().collect();
+            pools.sort_unstable_by_key(|pool| pool.id);
+            (state.mirror.contents(), pools, state.writes)
         };
-        let Some(wanted) = wanted else { return Ok(Suspicion::Entries) };
+        let Some(wanted) = wanted else { return Ok((Suspicion::Entries, writes)) };
+        Ok((self.compare_with(&wanted, &pools)?, writes))
+    }
+
+    /// Was the comparison that began at `writes`, and took so long, disturbed by a change, and may another one come
+    /// first?
+    fn is_to_wait(&self, writes: u64, took: Duration) -> bool {
+        let disturbed = took > HOLD_UP && self.state().writes != writes;
+        let before = if disturbed {
+            self.disturbed.fetch_add(1, Ordering::Relaxed)
+        } else {
+            self.disturbed.swap(0, Ordering::Relaxed)
+        };
+        disturbed && before < DISTURBED_MAX
+    }
+
+    fn compare_with(&self, wanted: &Contents, pools: &[PlacedPool]) -> Result<Suspicion> {
         let tables = Tables::open(&self.pins())?;
-        if !Changes::between(&tables.contents()?, &wanted).is_empty() {
+        if !Changes::between(&tables.contents()?, wanted).is_empty() {
             return Ok(Suspicion::Entries);
         }
-        for pool in pools {
+        let turn = self.slots_turn.load(Ordering::Relaxed);
+        let mut slots = 0;
+        for pool in from_turn(pools, turn) {
+            if slots >= SLOTS_A_PASS {
+                self.slots_turn.store(pool.id, Ordering::Relaxed);
+                break;
+            }
+            slots += pool.value.maglev_len;
             if tables.hash_of_slots(&pool.value)? != pool.slots {
                 return Ok(Suspicion::Slots { pool: pool.id });
             }
@@ -195,6 +240,12 @@ impl Gateway {
     }
 }
 
+/// The pools, in the order of their numbers, beginning with that of the turn and ending before it.
+fn from_turn(pools: &[PlacedPool], turn: u32) -> impl Iterator<Item = &PlacedPool> {
+    let first = pools.partition_point(|pool| pool.id < turn);
+    pools[first..].iter().chain(&pools[..first])
+}
+
 impl State {
     /// Is it so, now that nothing changes?
     fn confirms(&self, suspicion: Suspicion, differences: Option<&Changes>) -> Result<bool> {
@@ -229,5 +280,25 @@ impl State {
             Ok(None) => false,
             Err(error) => error.kind() == io::ErrorKind::PermissionDenied,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use gateway_common::abi::{Pool, PoolFlags};
+
+    use super::*;
+
+    #[test]
+    fn every_pool_has_its_turn() {
+        let value = Pool { maglev_offset: 0, maglev_len: 1, flags: PoolFlags::default() };
+        let pool = |id| PlacedPool { id, value, members: None, slots: 0 };
+        let pools = [2, 5, 9].map(pool);
+        let ids = |turn| from_turn(&pools, turn).map(|pool| pool.id).collect::<Vec<_>>();
+        assert_eq!(ids(0), [2, 5, 9]);
+        // One that is gone by its turn.
+        assert_eq!(ids(4), [5, 9, 2]);
+        assert_eq!(ids(9), [9, 2, 5]);
+        assert_eq!(ids(10), [2, 5, 9]);
     }
 }

@@ -43,8 +43,8 @@ use crate::{drain::Shutdown, gateway::Gateway, metrics::Metrics};
 /// full table takes tens of milliseconds.
 const EXPIRY_INTERVAL: Duration = Duration::from_secs(5);
 
-/// Self-healing rests so many times as long as it took, so that it never takes more than 1 % of a CPU.
-const HEAL_REST: u32 = 100;
+/// Self-healing rests so many times as long as it took, so that it never takes more than 0.5 % of a CPU.
+const HEAL_REST: u32 = 200;
 
 /// How old the figures of ports in use may be: an alarm looks at minutes, and counting reads every flow.
 const PORT_INTERVAL: Duration = Duration::from_secs(15);

@@ -3,16 +3,25 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::Ipv4Addr,
-    sync::{Arc, PoisonError, RwLock},
+    sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
 };
 
 use rtnetlink::Handle;
 use tracing::debug;
 
-use crate::{datapath::neighbours, gateway::Gateway, metrics::Metrics};
+use crate::{config::Config, datapath::neighbours, gateway::Gateway, metrics::Metrics};
 
 /// A next hop: interface and address.
 type Hop = (u32, Ipv4Addr);
+
+/// What was found out.
+#[derive(Default)]
+struct Known {
+    /// By destination; none for one that no route leads to.
+    hops: BTreeMap<Ipv4Addr, Option<Hop>>,
+    /// The configuration whose destinations are among them.
+    config: Option<Arc<Config>>,
+}
 
 /// The next hops towards everything that the configuration names, shared by the tasks that use them.
 #[derive(Clone)]
@@ -20,8 +29,7 @@ pub struct NextHops {
     gateway: Arc<Gateway>,
     netlink: Handle,
     metrics: Metrics,
-    /// By destination; none for one that no route leads to.
-    known: Arc<RwLock<BTreeMap<Ipv4Addr, Option<Hop>>>>,
+    known: Arc<RwLock<Known>>,
 }
 
 impl NextHops {
@@ -32,25 +40,32 @@ impl NextHops {
 
     /// Asks the routing table about every destination again, and makes the kernel resolve what it says.
     pub async fn look_up(&self) {
-        self.known.write().unwrap_or_else(PoisonError::into_inner).clear();
+        *self.write() = Known::default();
         self.follow_config().await;
     }
 
-    /// Asks about the destinations that are new in the configuration, and forgets those that it no longer has.
+    /// Asks about the destinations that are new in the configuration. Those that it no longer has are forgotten by the
+    /// next [`NextHops::look_up`].
     pub async fn follow_config(&self) {
-        let wanted = neighbours::destinations(&self.gateway.config());
-        let new: Vec<Ipv4Addr> = {
-            let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
-            known.retain(|destination, _| wanted.contains(destination));
-            wanted.into_iter().filter(|destination| !known.contains_key(destination)).collect()
-        };
+        let config = self.gateway.config();
+        let before = self.write().config.replace(config.clone());
+        let mut new = neighbours::destinations(&config, before.as_deref());
+        new.retain(|destination| !self.read().hops.contains_key(destination));
         let mut hops = BTreeSet::new();
         for destination in new {
             let hop = neighbours::next_hop_towards(&self.netlink, destination).await;
             hops.extend(hop);
-            self.known.write().unwrap_or_else(PoisonError::into_inner).insert(destination, hop);
+            self.write().hops.insert(destination, hop);
         }
         self.refresh(hops).await;
+    }
+
+    fn read(&self) -> RwLockReadGuard<'_, Known> {
+        self.known.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(&self) -> RwLockWriteGuard<'_, Known> {
+        self.known.write().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Makes the kernel confirm all that are known.
@@ -59,12 +74,12 @@ impl NextHops {
     }
 
     fn all(&self) -> BTreeSet<Hop> {
-        self.known.read().unwrap_or_else(PoisonError::into_inner).values().flatten().copied().collect()
+        self.read().hops.values().flatten().copied().collect()
     }
 
     /// Is this one of them?
     pub fn contains(&self, hop: Hop) -> bool {
-        self.known.read().unwrap_or_else(PoisonError::into_inner).values().any(|known| *known == Some(hop))
+        self.read().hops.values().any(|known| *known == Some(hop))
     }
 
     /// Makes the kernel resolve next hops, or confirm those that it knows.

@@ -11,6 +11,7 @@ use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
 use super::Tenancy;
+use super::json_text::JsonText;
 use super::path::Label;
 use super::walk::{Walk, entries};
 
@@ -21,10 +22,12 @@ pub struct FieldChange {
     pub path: String,
     /// What stood there; absent when the field or object is new.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub before: Option<serde_json::Value>,
+    #[schema(value_type = Option<serde_json::Value>)]
+    pub before: Option<JsonText>,
     /// What stands there; absent when it is gone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub after: Option<serde_json::Value>,
+    #[schema(value_type = Option<serde_json::Value>)]
+    pub after: Option<JsonText>,
 }
 
 /// What differs between two versions. Empty exactly if they are equal.
@@ -65,7 +68,7 @@ impl Changes {
             (before, after) if before == after => {}
             (before, after) if is_list_of_objects(name) => self.lists(path, name, before, after),
             (Some(Value::Object(before)), Some(Value::Object(after))) => self.objects(path, before, after),
-            (before, after) => self.add(path, before.cloned(), after.cloned()),
+            (before, after) => self.add(path, before, after),
         }
     }
 
@@ -87,11 +90,12 @@ impl Changes {
         }
         let (old_order, new_order) = (old.order_of_common(&new), new.order_of_common(&old));
         if old_order != new_order {
-            self.add(path, Some(old_order.into()), Some(new_order.into()));
+            self.add(path, Some(&old_order.into()), Some(&new_order.into()));
         }
     }
 
-    fn add(&mut self, path: &str, before: Option<Value>, after: Option<Value>) {
+    fn add(&mut self, path: &str, before: Option<&Value>, after: Option<&Value>) {
+        let (before, after) = (before.map(JsonText::from), after.map(JsonText::from));
         self.0.push(FieldChange { path: path.to_owned(), before, after });
     }
 }

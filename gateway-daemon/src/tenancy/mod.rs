@@ -6,6 +6,7 @@
 //! | [`address_port`] | what backends are called |
 //! | [`edit`] | the changes that can be asked for, each a pure function of the whole |
 //! | [`diff`] | what differs between two versions, field by field |
+//! | [`json_text`] | values of a difference, kept small |
 //! | [`problem`] | what is wrong with an object, by its path |
 //!
 //! A [`Tenancy`] says nothing about being right: [`crate::config`] turns it into a [`crate::config::Config`], or says
@@ -14,6 +15,7 @@
 pub mod address_port;
 pub mod diff;
 pub mod edit;
+pub mod json_text;
 pub(crate) mod path;
 pub mod problem;
 pub mod spec;

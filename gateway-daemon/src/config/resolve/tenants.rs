@@ -161,7 +161,7 @@ impl<'a> Resolver<'a, '_> {
 
     fn pools(&mut self, id: Position, section: &file::Tenant) -> (Vec<Pool>, Unique<PoolName>) {
         let mut names = Unique::new("pool");
-        let mut pools = Vec::new();
+        let mut pools = Vec::with_capacity(section.pool.len());
         for pool in &section.pool {
             names.claim(&pool.name.value, &pool.name.at, self.problems);
             pools.push(self.pool(id, pool, section));
@@ -177,7 +177,7 @@ impl<'a> Resolver<'a, '_> {
             self.problems.add(&section.backend[0].weight.at, &Conflict::NoWeight { pool: name.clone() });
         }
         let mut seen = HashMap::new();
-        let mut backends = Vec::new();
+        let mut backends = Vec::with_capacity(section.backend.len());
         for section in &section.backend {
             let backend = self.backend(id, section, tenant);
             if let Some(first) = seen.insert((backend.address, backend.port), &section.address.at) {
@@ -191,7 +191,7 @@ impl<'a> Resolver<'a, '_> {
             when_all_down: section.when_all_down.value,
             on_backend_down: section.on_backend_down.value,
             slow_start: seconds(&section.slow_start_secs),
-            health: section.health.as_ref().map(|section| health::resolve(section, self.problems)),
+            health: section.health.as_ref().map(|section| Box::new(health::resolve(section, self.problems))),
             backends,
         }
     }
@@ -231,7 +231,7 @@ impl<'a> Resolver<'a, '_> {
 
     fn listeners(&mut self, section: &'a file::Tenant, pools: &Unique<PoolName>) -> Vec<Listener> {
         let mut names = Unique::new("listener");
-        let mut listeners = Vec::new();
+        let mut listeners = Vec::with_capacity(section.listener.len());
         for listener in &section.listener {
             names.claim(&listener.name.value, &listener.name.at, self.problems);
             listeners.extend(self.listener(listener, pools));
@@ -276,7 +276,7 @@ impl<'a> Resolver<'a, '_> {
 
     fn all_egress(&mut self, section: &file::Tenant, groups: &[PeerGroupIndex]) -> Vec<Egress> {
         let mut ports = Ports::new();
-        let mut all = Vec::new();
+        let mut all = Vec::with_capacity(section.egress.len());
         for section in &section.egress {
             let egress = self.egress(section, groups);
             let (protocol, port) = (egress.protocol, egress.port);

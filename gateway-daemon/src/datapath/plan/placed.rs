@@ -18,6 +18,7 @@ use gateway_common::{
     maglev::{self, Candidate},
 };
 use ipnet::Ipv4Net;
+use litemap::LiteMap;
 
 use super::{
     PlanError, Shares,
@@ -90,9 +91,19 @@ pub struct Placed {
     /// Its allow-lists: number, and prefixes in order.
     pub lists: Vec<(u32, Vec<Ipv4Net>)>,
     /// Its pools.
-    pub pools: BTreeMap<PoolKey, PlacedPool>,
+    pub pools: LiteMap<PoolKey, PlacedPool>,
     /// Its backends: number by address and port.
     pub backends: BTreeMap<(Ipv4Addr, u16), u32>,
+}
+
+impl Placed {
+    /// Gives back what its lists have too much: there are thousands of them.
+    fn shrink(&mut self) {
+        self.listeners.shrink_to_fit();
+        self.sources.shrink_to_fit();
+        self.destinations.shrink_to_fit();
+        self.lists.shrink_to_fit();
+    }
 }
 
 /// What a tenant is placed with.
@@ -118,7 +129,11 @@ impl Placer<'_> {
         mut old: Placed,
     ) -> Result<Placed, PlanError> {
         adopt_found_pools(&mut old, self.config, tenant);
-        let mut new = Placed { backends: self.backends(id, tenant, &old), ..Placed::default() };
+        let mut new = Placed {
+            backends: self.backends(id, tenant, &old),
+            pools: LiteMap::with_capacity(tenant.pools.len() + tenant.egress.len()),
+            ..Placed::default()
+        };
         new.addresses = vec![(tenant.nat_ip.get().into(), OwnedAddress::nat_ip(id))];
         new.sources = sources(id, tenant);
         new.destinations = destinations(self.config, id, tenant);
@@ -133,6 +148,7 @@ impl Placer<'_> {
         }
         self.write_differences(&old, &new);
         self.give_back(&old, &new);
+        new.shrink();
         Ok(new)
     }
 

@@ -28,7 +28,8 @@ fn changed(change: impl FnOnce(&mut TenantSpec)) -> Vec<FieldChange> {
 
 fn only(changes: Vec<FieldChange>) -> (String, Option<Value>, Option<Value>) {
     let [change] = <[FieldChange; 1]>::try_from(changes).unwrap();
-    (change.path, change.before, change.after)
+    let value = |text: Option<JsonText>| text.map(|text| serde_json::to_value(text).unwrap());
+    (change.path, value(change.before), value(change.after))
 }
 
 #[test]

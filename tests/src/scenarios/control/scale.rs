@@ -34,7 +34,7 @@ pub struct Scale {
     pub resident: u64,
     /// From the start of another daemon on all that, until it answers.
     pub restarted: Duration,
-    /// Memory of that one, in bytes.
+    /// Memory of that one after the same time, in bytes.
     pub resident_restarted: u64,
     /// CPU of the daemon while nothing happens, as a share of one CPU.
     pub idle_cpu: f64,
@@ -66,7 +66,9 @@ pub fn run(size: Size) -> Scale {
     let begin = Instant::now();
     stage.gateway.launch();
     let restarted = begin.elapsed();
-    let resident_restarted = usage::resident_bytes(stage.gateway.process().id());
+    let daemon = stage.gateway.process().id();
+    usage::cpu_share(daemon, size.idle);
+    let resident_restarted = usage::resident_bytes(daemon);
     Scale { applied, missing, resident, restarted, resident_restarted, idle_cpu, changes }
 }
 
