@@ -232,6 +232,16 @@ fn within_tenant(tenancy: &mut Tenancy, edit: Edit) -> Result<(), ChangeError> {
             let index = listeners.iter().position(|one| one.name == listener);
             listeners.remove(index.ok_or_else(|| missing("listener", &listener))?);
         }
+        Edit::PutEgress { tenant, egress } => {
+            let all = &mut tenant_of(tenancy, &tenant)?.egress;
+            all.retain(|one| (&one.protocol, one.port) != (&egress.protocol, egress.port));
+            all.push(egress);
+        }
+        Edit::RemoveEgress { tenant, egress } => {
+            let all = &mut tenant_of(tenancy, &tenant)?.egress;
+            let index = all.iter().position(|one| format!("{}:{}", one.protocol, one.port) == egress);
+            all.remove(index.ok_or_else(|| missing("egress", &egress))?);
+        }
         Edit::PutPool { tenant, pool } => {
             let pools = &mut tenant_of(tenancy, &tenant)?.pool;
             pools.retain(|one| one.name != pool.name);

@@ -30,6 +30,7 @@ use super::{EXPLAIN_PATH, OPENAPI_PATH, PROBLEM_CONTENT_TYPE, routes};
         (name = "node", description = "What the node does"),
         (name = "tenants", description = "Customers"),
         (name = "listeners", description = "Ports of the ingress VIP"),
+        (name = "egress", description = "Ports of a tenant NAT IP that lead to NPCI"),
         (name = "pools", description = "The servers behind listeners"),
         (name = "backends", description = "One of these servers"),
         (name = "peer-groups", description = "Endpoints of NPCI that tenants may call"),

@@ -14,6 +14,7 @@ pub mod doctor;
 pub mod document;
 pub mod drain;
 pub mod drops;
+pub mod egress;
 pub mod explain;
 pub mod flows;
 mod format;
@@ -93,6 +94,8 @@ pub enum Command {
     Tenant(tenant::TenantOptions),
     /// Add and remove ports of the ingress VIP.
     Listener(listener::ListenerOptions),
+    /// Add and remove ports of a tenant NAT IP that lead to NPCI.
+    Egress(egress::EgressOptions),
     /// Add, change and remove pools of backends.
     Pool(pool::PoolOptions),
     /// Add, weigh, drain and remove backends.
@@ -141,6 +144,7 @@ impl Command {
             Self::Top(options) => options.execute(),
             Self::Tenant(options) => options.execute(),
             Self::Listener(options) => options.execute(),
+            Self::Egress(options) => options.execute(),
             Self::Pool(options) => options.execute(),
             Self::Backend(options) => options.execute(),
             Self::PeerGroup(options) => options.execute(),

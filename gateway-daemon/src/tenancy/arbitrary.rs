@@ -122,7 +122,8 @@ fn listener() -> impl Strategy<Value = ListenerSpec> {
     )
 }
 
-fn egress() -> impl Strategy<Value = EgressSpec> {
+/// Addressed egress.
+pub(crate) fn egress() -> impl Strategy<Value = EgressSpec> {
     let to = text(&["192.0.2.100:443", "192.0.2.101:444", "192.0.2.101:443"]);
     (text(&["tcp", "udp"]), 9_000_u16..9_004, to).prop_map(|(protocol, port, to)| EgressSpec {
         protocol,
@@ -185,7 +186,7 @@ pub(crate) fn tenancy() -> impl Strategy<Value = Tenancy> {
     document().prop_map(|document| Tenancy::from(&document))
 }
 
-/// An edit of whole objects; some can't be made.
+/// An edit of whole objects or of addressed egress; some can't be made.
 pub(crate) fn edit() -> impl Strategy<Value = Edit> {
     prop_oneof![
         3 => tenant().prop_map(|tenant| Edit::PutTenant { tenant, only_new: false }),
@@ -195,6 +196,10 @@ pub(crate) fn edit() -> impl Strategy<Value = Edit> {
         1 => (document(), any::<bool>()).prop_map(|(document, prune)| Edit::Apply { document, prune }),
         1 => (text(&TENANTS), state()).prop_map(|(tenant, (state, drain_until))| {
             Edit::SetTenantState { tenant, state, drain_until }
+        }),
+        1 => (text(&TENANTS), egress()).prop_map(|(tenant, egress)| Edit::PutEgress { tenant, egress }),
+        1 => (text(&TENANTS), egress()).prop_map(|(tenant, EgressSpec { protocol, port, .. })| {
+            Edit::RemoveEgress { tenant, egress: format!("{protocol}:{port}") }
         }),
     ]
 }

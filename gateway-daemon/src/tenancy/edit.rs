@@ -8,7 +8,9 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 pub use self::apply::apply;
-use super::spec::{AdminState, BackendSpec, Document, ListenerSpec, PeerGroupSpec, PoolSpec, TenantSpec};
+use super::spec::{
+    AdminState, BackendSpec, Document, EgressSpec, ListenerSpec, PeerGroupSpec, PoolSpec, TenantSpec,
+};
 
 /// One change.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -50,6 +52,20 @@ pub enum Edit {
         tenant: String,
         /// Its name.
         listener: String,
+    },
+    /// Adds addressed egress, or replaces the one of this protocol and port.
+    PutEgress {
+        /// Whose.
+        tenant: String,
+        /// The egress as it is to be.
+        egress: EgressSpec,
+    },
+    /// Removes addressed egress.
+    RemoveEgress {
+        /// Whose.
+        tenant: String,
+        /// Its protocol and port, as protocol:port.
+        egress: String,
     },
     /// Adds a pool, or replaces the one of this name.
     PutPool {

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`spec`] | the objects, in the shape of the configuration file's sections; what the API and the store speak |
 //! | [`address_port`] | what backends are called |
+//! | [`protocol_port`] | what addressed egress is called |
 //! | [`edit`] | the changes that can be asked for, each a pure function of the whole |
 //! | [`diff`] | what differs between two versions, field by field |
 //! | [`json_text`] | values of a difference, kept small |
@@ -18,6 +19,7 @@ pub mod edit;
 pub mod json_text;
 pub(crate) mod path;
 pub mod problem;
+pub mod protocol_port;
 pub mod spec;
 pub(crate) mod walk;
 

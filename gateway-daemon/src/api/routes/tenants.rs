@@ -1,4 +1,4 @@
-//! Tenants and their listeners.
+//! Tenants, their listeners and their addressed egress.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -15,7 +15,7 @@ use crate::api::problem::{Problem, ProblemKind};
 use crate::api::server::ApiState;
 use crate::api::types::{DrainRequest, TenantList};
 use crate::tenancy::edit::Edit;
-use crate::tenancy::spec::{AdminState, ListenerSpec, TenantSpec};
+use crate::tenancy::spec::{AdminState, EgressSpec, ListenerSpec, TenantSpec};
 
 pub(super) fn routes() -> OpenApiRouter<ApiState> {
     OpenApiRouter::new()
@@ -25,6 +25,7 @@ pub(super) fn routes() -> OpenApiRouter<ApiState> {
         .routes(routes!(resume_tenant))
         .routes(routes!(maintain_tenant))
         .routes(routes!(put_listener, remove_listener))
+        .routes(routes!(put_egress, remove_egress))
 }
 
 /// The query of a change that adds something.
@@ -181,4 +182,39 @@ async fn remove_listener(
     terms: Terms,
 ) -> Changed {
     change(state, terms, Edit::RemoveListener { tenant, listener }).await
+}
+
+/// The parameters of an egress's path.
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Path)]
+struct EgressPath {
+    /// The tenant's name
+    tenant: String,
+    /// The egress's protocol and port, as protocol:port
+    #[param(example = "tcp:9001")]
+    egress: String,
+}
+
+/// Add addressed egress, or replace the one of this protocol and port.
+#[utoipa::path(put, path = "/v1/tenants/{tenant}/egress/{egress}", tag = "egress",
+    params(EgressPath, ChangeQuery), request_body = EgressSpec, responses((status = 200, body = ChangeOutcome)))]
+async fn put_egress(
+    State(state): State<ApiState>,
+    PathOf(path): PathOf<EgressPath>,
+    terms: Terms,
+    Body(egress): Body<EgressSpec>,
+) -> Changed {
+    same_name("port", &path.egress, &format!("{}:{}", egress.protocol, egress.port))?;
+    change(state, terms, Edit::PutEgress { tenant: path.tenant, egress }).await
+}
+
+/// Remove addressed egress.
+#[utoipa::path(delete, path = "/v1/tenants/{tenant}/egress/{egress}", tag = "egress",
+    params(EgressPath, ChangeQuery), responses((status = 200, body = ChangeOutcome)))]
+async fn remove_egress(
+    State(state): State<ApiState>,
+    PathOf(EgressPath { tenant, egress }): PathOf<EgressPath>,
+    terms: Terms,
+) -> Changed {
+    change(state, terms, Edit::RemoveEgress { tenant, egress }).await
 }

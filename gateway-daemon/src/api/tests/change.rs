@@ -98,6 +98,15 @@ async fn every_path_changes_what_it_names() {
     assert_eq!(bank_a(&running).listener.len(), 2);
     done(&running, Ask::new(Method::DELETE, &["tenants", "bank-a", "listeners", "dns"])).await;
     assert_eq!(bank_a(&running).listener.len(), 1);
+    let egress = json!({"protocol": "tcp", "port": 9_001, "to": "203.0.113.7:443"});
+    let path = ["tenants", "bank-a", "egress", "tcp:9001"];
+    done(&running, Ask::new(Method::PUT, &path).with(&egress)).await;
+    assert_eq!(bank_a(&running).egress.len(), 1);
+    let other = ["tenants", "bank-a", "egress", "udp:9001"];
+    let problem = refused(&running, Ask::new(Method::PUT, &other).with(&egress)).await;
+    assert_eq!((problem.status, problem.problems[0].path.as_str()), (422, "port"));
+    done(&running, Ask::new(Method::DELETE, &path)).await;
+    assert_eq!(bank_a(&running).egress, []);
     running.stop().await;
 }
 

@@ -35,6 +35,7 @@ impl Served {
         served.done("tenant add bank-a --nat-ip 198.51.100.30 --source 10.1.0.0/24 --peer-group npci");
         served.done("pool add bank-a web --backend 10.1.0.5:8080 --backend 10.1.0.6:8080=3 --check tcp");
         served.done("listener add bank-a upi --port 443 --pool web --allow 203.0.113.0/24");
+        served.done("egress add bank-a tcp:9001 --to 203.0.113.7:443");
         served
     }
 
@@ -97,6 +98,7 @@ fn tables_and_documents_are_readable() {
         "tenant list",
         "tenant show bank-a",
         "listener list",
+        "egress list bank-a",
         "pool list bank-a",
         "backend list bank-a web",
         "health",
@@ -104,6 +106,8 @@ fn tables_and_documents_are_readable() {
         "peer-group show npci",
         "tenant set bank-a --nat-ip 198.51.100.31 --no-peer-groups --dry-run",
         "backend drain bank-a web 10.1.0.5:8080 --dry-run",
+        "egress add bank-a udp:9001 --to 203.0.113.8:53 --dry-run",
+        "egress remove bank-a tcp:9001 --dry-run",
         "tenant remove bank-a --reason ticket-4711",
         "rollback 4 --reason oops",
         "rollback 4",
@@ -117,7 +121,7 @@ fn tables_and_documents_are_readable() {
 #[test]
 fn each_verb_changes_what_it_says() {
     let served = Served::with_bank_a();
-    assert_eq!(served.version(), Version(4));
+    assert_eq!(served.version(), Version(5));
     served.done("tenant set bank-a --source 10.1.0.0/24 --source 10.2.0.0/24");
     assert_eq!(served.bank_a().sources, ["10.1.0.0/24", "10.2.0.0/24"]);
     assert_eq!(served.bank_a().pool.len(), 1, "what was not named is kept");
@@ -149,6 +153,15 @@ fn each_verb_changes_what_it_says() {
     served.done("pool set bank-a web --check none");
     assert_eq!(served.bank_a().pool[0].health, None);
     served.done("listener remove bank-a upi");
+    served.done("egress add bank-a udp:9001 --to 203.0.113.8:53");
+    let to = served.bank_a().egress.into_iter().map(|one| (one.protocol, one.port, one.to));
+    let to: Vec<_> = to.collect();
+    let (tcp, udp) = ("tcp".to_owned(), "udp".to_owned());
+    let (first, second) = ("203.0.113.7:443".to_owned(), "203.0.113.8:53".to_owned());
+    assert_eq!(to, [(tcp, 9_001, first), (udp, 9_001, second)]);
+    served.done("egress remove bank-a tcp:9001");
+    served.done("egress remove bank-a udp:9001");
+    assert_eq!(served.bank_a().egress, []);
     served.done("pool remove bank-a web");
     served.done("peer-group set npci --endpoint udp:203.0.113.9:53");
     served.done("peer-group remove npci");
@@ -164,12 +177,12 @@ fn a_document_is_shown_applied_and_exported() {
     let diff = served.done(&format!("diff -f {path}"));
     assert_eq!(diff, "~  tenant[bank-a].nat_ip  \"198.51.100.30\" -> \"198.51.100.99\"\n");
     let dry = served.done(&format!("apply -f {path} --dry-run"));
-    assert!(dry.ends_with("1 change would be made to version 4; nothing was changed\n"), "{dry}");
+    assert!(dry.ends_with("1 change would be made to version 5; nothing was changed\n"), "{dry}");
     assert_eq!(served.version(), before);
     served.done(&format!("apply -f {path} --prune"));
     assert_eq!(served.bank_a().nat_ip, "198.51.100.99");
     let again = served.done(&format!("apply -f {path}"));
-    assert_eq!(again, "nothing to change: version 5 has it all\n");
+    assert_eq!(again, "nothing to change: version 6 has it all\n");
     let (_directory, path) = file("tenants.json", &served.done("export --json"));
     assert_eq!(served.done(&format!("diff -f {path}")), "");
 }
@@ -194,11 +207,18 @@ fn how_it_ends_says_whose_turn_it_is() {
             Exit::Refused,
             "has a listener `upi` already",
         ),
+        (
+            "egress add bank-a tcp:9001 --to 203.0.113.9:443",
+            Exit::Refused,
+            "has an addressed egress `tcp:9001` already",
+        ),
+        ("egress remove bank-a udp:9001", Exit::Refused, "no egress `udp:9001`"),
+        ("egress remove bank-a tcp:9001 --if-version 4", Exit::Conflict, "version 5 is in force"),
         ("backend add bank-a web 10.1.0.5:8080", Exit::Refused, "has a backend 10.1.0.5:8080 already"),
         ("pool set bank-a api --when-all-down drop", Exit::Refused, "has no pool `api`"),
         ("tenant drain bank-a --deadline 400d", Exit::Refused, "more than a year"),
-        ("tenant resume bank-a --if-version 3", Exit::Conflict, "version 4 is in force, not version 3"),
-        ("tenant set bank-a --nat-ip 1.2.3.4 --if-version 3", Exit::Conflict, "version 4 is in force"),
+        ("tenant resume bank-a --if-version 3", Exit::Conflict, "version 5 is in force, not version 3"),
+        ("tenant set bank-a --nat-ip 1.2.3.4 --if-version 3", Exit::Conflict, "version 5 is in force"),
         ("rollback 99", Exit::Refused, "the history has no version 99"),
         (&format!("apply -f {broken}"), Exit::Refused, "line 2, column 8"),
         ("apply -f /nonexistent.toml", Exit::Refused, "cannot read /nonexistent.toml"),
@@ -213,7 +233,7 @@ fn how_it_ends_says_whose_turn_it_is() {
         assert!(message.contains(text), "{line}: {message}");
         assert!(message.contains("\n  = help: "), "{line}: {message}");
     }
-    assert_eq!(served.version(), Version(4));
+    assert_eq!(served.version(), Version(5));
     let unavailable = StoreError::Unavailable {
         message: "etcd is away".into(),
         remedy: "look at etcd".into(),
@@ -226,7 +246,7 @@ fn how_it_ends_says_whose_turn_it_is() {
 #[test]
 fn somebody_faster_is_no_trouble_without_a_version() {
     let served = Served::with_bank_a();
-    let moved = StoreError::Conflict { from: Version(4), current: Version(5) };
+    let moved = StoreError::Conflict { from: Version(5), current: Version(6) };
     *served.running().controller.next_error.lock().unwrap() = Some(moved.into());
     served.done("tenant set bank-a --nat-ip 198.51.100.77");
     assert_eq!(served.bank_a().nat_ip, "198.51.100.77");

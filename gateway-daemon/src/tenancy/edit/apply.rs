@@ -6,7 +6,10 @@ use std::sync::Arc;
 use super::{Edit, EditError};
 use crate::tenancy::Tenancy;
 use crate::tenancy::address_port::AddressPort;
-use crate::tenancy::spec::{AdminState, BackendSpec, Document, PeerGroupSpec, PoolSpec, TenantSpec};
+use crate::tenancy::protocol_port::ProtocolPort;
+use crate::tenancy::spec::{
+    AdminState, BackendSpec, Document, EgressSpec, PeerGroupSpec, PoolSpec, TenantSpec,
+};
 
 /// Makes the edits, one after the other. Objects that they do not touch are shared with `tenancy`.
 ///
@@ -55,6 +58,17 @@ impl Tenancy {
             Edit::RemoveListener { tenant, listener } => {
                 let what = || format!("listener of tenant `{tenant}`");
                 remove_from(&mut self.tenant(tenant)?.listener, |one| one.name == *listener, what, listener)?;
+            }
+            Edit::PutEgress { tenant, egress } => {
+                let same =
+                    |other: &EgressSpec| other.protocol == egress.protocol && other.port == egress.port;
+                put_in(&mut self.tenant(tenant)?.egress, egress.clone(), same);
+            }
+            Edit::RemoveEgress { tenant, egress } => {
+                let what = || format!("addressed egress of tenant `{tenant}`");
+                let key = egress.parse::<ProtocolPort>().ok();
+                let all = &mut self.tenant(tenant)?.egress;
+                remove_from(all, |one| key.is_some_and(|key| key.is(one)), what, egress)?;
             }
             Edit::PutPool { tenant, pool } => {
                 put_in(&mut self.tenant(tenant)?.pool, pool.clone(), |other| other.name == pool.name);

@@ -2,8 +2,10 @@
 
 use std::sync::Arc;
 
+use proptest::prelude::*;
+
 use super::*;
-use crate::tenancy::Tenancy;
+use crate::tenancy::{Tenancy, arbitrary};
 
 fn backend(host: u8) -> BackendSpec {
     BackendSpec { address: format!("10.0.0.{host}"), port: 80, ..BackendSpec::default() }
@@ -124,6 +126,28 @@ fn pools_are_put_and_removed() {
     assert_eq!(missing(other), "there is no pool of tenant `a` `x`");
 }
 
+fn egress(protocol: &str, port: u16) -> EgressSpec {
+    EgressSpec { protocol: protocol.to_owned(), port, to: "192.0.2.100:443".to_owned() }
+}
+
+#[test]
+fn addressed_egress_is_put_and_removed() {
+    let put = |egress: &EgressSpec| Edit::PutEgress { tenant: a(), egress: egress.clone() };
+    let remove = |name: &str| Edit::RemoveEgress { tenant: a(), egress: name.to_owned() };
+    let after = |edits: &[Edit]| apply(&before(), edits).unwrap().tenants["a"].egress.clone();
+    let (tcp, udp) = (egress("tcp", 9_001), egress("udp", 9_001));
+    assert_eq!(after(&[put(&tcp), put(&udp)]), [tcp.clone(), udp.clone()]);
+    let elsewhere = EgressSpec { to: "192.0.2.101:443".to_owned(), ..tcp.clone() };
+    assert_eq!(after(&[put(&tcp), put(&udp), put(&elsewhere)]), [elsewhere, udp.clone()]);
+    assert_eq!(after(&[put(&tcp), put(&udp), remove("tcp:9001")]), [udp]);
+    for name in ["tcp:9001", "tcp", "sctp:1", ""] {
+        let expected = format!("there is no addressed egress of tenant `a` `{name}`");
+        assert_eq!(missing(remove(name)), expected);
+    }
+    let foreign = Edit::PutEgress { tenant: "x".to_owned(), egress: tcp };
+    assert_eq!(missing(foreign), "there is no tenant `x`");
+}
+
 #[test]
 fn backends_are_put_and_removed() {
     let put = |backend| Edit::PutBackend { tenant: a(), pool: web(), backend };
@@ -202,4 +226,30 @@ fn edits_build_on_each_other_and_all_are_made_or_none() {
     assert_eq!(apply(&before(), &[add.clone(), remove.clone()]).unwrap(), before());
     assert!(apply(&before(), &[remove, add.clone()]).is_err());
     assert!(apply(&before(), &[add.clone(), add]).is_err());
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(256) })]
+
+    /// What was added and is removed again leaves no trace, in its tenant or elsewhere.
+    #[test]
+    fn addressed_egress_comes_and_goes_alone(
+        tenant in arbitrary::tenant(),
+        others in arbitrary::tenancy(),
+        egress in arbitrary::egress(),
+    ) {
+        let name = tenant.name.clone();
+        let put_tenant = Edit::PutTenant { tenant: tenant.clone(), only_new: false };
+        let put = Edit::PutEgress { tenant: name.clone(), egress: egress.clone() };
+        let remove =
+            Edit::RemoveEgress { tenant: name.clone(), egress: format!("{}:{}", egress.protocol, egress.port) };
+        let with = apply(&others, &[put_tenant]).unwrap();
+        let put_once = apply(&with, std::slice::from_ref(&put)).unwrap();
+        prop_assert_eq!(&apply(&put_once, &[put]).unwrap(), &put_once);
+        prop_assert!(put_once.tenants[&name].egress.contains(&egress));
+        let same = |one: &EgressSpec| (&one.protocol, one.port) == (&egress.protocol, egress.port);
+        if !tenant.egress.iter().any(same) {
+            prop_assert_eq!(apply(&put_once, &[remove]).unwrap(), with);
+        }
+    }
 }
