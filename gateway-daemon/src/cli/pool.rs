@@ -98,6 +98,15 @@ pub struct PoolFields {
     /// Failures in a row until a backend is down
     #[arg(long, value_name = "COUNT")]
     pub check_fall: Option<u32>,
+    /// Per cent of the interval by which checks are spread at random
+    #[arg(long, value_name = "PERCENT")]
+    pub check_jitter: Option<u32>,
+    /// Whether a backend counts as up until it is proven down; without, it is down until proven up
+    #[arg(long, value_name = "BOOL")]
+    pub check_assume_up: Option<bool>,
+    /// Whether unanswered SYNs and RSTs of real traffic bring the next check forward and count as failures
+    #[arg(long, value_name = "BOOL")]
+    pub check_passive: Option<bool>,
     /// Port to check, if not the backend's own
     #[arg(long, value_name = "PORT")]
     pub check_port: Option<u16>,
@@ -243,6 +252,9 @@ impl PoolFields {
         put_if(&mut health.timeout_ms, self.check_timeout);
         put_if(&mut health.rise, self.check_rise);
         put_if(&mut health.fall, self.check_fall);
+        put_if(&mut health.jitter_percent, self.check_jitter);
+        put_if(&mut health.assume_up, self.check_assume_up);
+        put_if(&mut health.passive, self.check_passive);
         put_if(&mut health.port, self.check_port);
         put_if(&mut health.path, self.check_path.clone());
         put_if(&mut health.host, self.check_host.clone());

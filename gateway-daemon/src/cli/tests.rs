@@ -1,6 +1,7 @@
 //! What the operator types and sees.
 
 mod change;
+mod fields;
 
 use std::net::Ipv4Addr;
 use std::path::Path;

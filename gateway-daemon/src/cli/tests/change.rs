@@ -16,13 +16,13 @@ use crate::store::{StoreError, Version};
 use crate::tenancy::spec::{AdminState, TenantSpec};
 
 /// A server on threads of its own, so that the command line may block.
-struct Served {
+pub(super) struct Served {
     runtime: Runtime,
     running: Option<Running>,
 }
 
 impl Served {
-    fn start() -> Self {
+    pub(super) fn start() -> Self {
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         let running = runtime.block_on(Running::start());
@@ -39,7 +39,7 @@ impl Served {
         served
     }
 
-    fn running(&self) -> &Running {
+    pub(super) fn running(&self) -> &Running {
         self.running.as_ref().unwrap()
     }
 
@@ -52,7 +52,7 @@ impl Served {
         captured::of(|| cli.command.execute(|_| unreachable!("the tests are no agent")))
     }
 
-    fn done(&self, line: &str) -> String {
+    pub(super) fn done(&self, line: &str) -> String {
         let (done, text) = self.run(line);
         assert_eq!(done.unwrap_or_else(|error| panic!("{line}: {error:#}")), Exit::Done, "{line}");
         text
@@ -69,7 +69,7 @@ impl Served {
         self.running().controller.tenancy().version
     }
 
-    fn bank_a(&self) -> TenantSpec {
+    pub(super) fn bank_a(&self) -> TenantSpec {
         TenantSpec::clone(&self.running().controller.tenancy().tenancy.tenants["bank-a"])
     }
 }
