@@ -52,7 +52,6 @@ use crate::{
 };
 
 pub use crate::metrics::labels::Kind as RepairKind;
-pub use apply::backend_id;
 pub use endings::Ending;
 pub use heal::{Healed, Repairs};
 
@@ -248,9 +247,7 @@ impl Gateway {
 
     /// Did this backend take new flows when this daemon started?
     pub fn has_carried(&self, backend: &BackendId) -> bool {
-        let state = self.state();
-        let tenant = state.tenants.get(&*backend.tenant).copied().unwrap_or(TenantId::NONE);
-        state.carried.contains(&(tenant, backend.address, backend.port))
+        self.state().has_carried(backend)
     }
 
     /// Deletes flows that have been idle for too long.

@@ -16,11 +16,6 @@ const STATUSES: RangeInclusive<u16> = 100..=599;
 pub struct StatusRanges(Vec<RangeInclusive<u16>>);
 
 impl StatusRanges {
-    /// The ranges, in their order.
-    pub fn ranges(&self) -> &[RangeInclusive<u16>] {
-        &self.0
-    }
-
     /// Is this status one of them?
     pub fn contains(&self, status: u16) -> bool {
         self.0.iter().any(|range| range.contains(&status))

@@ -8,11 +8,12 @@ use std::{
 
 use anyhow::anyhow;
 
-use super::{Control, targets};
+use super::Control;
 use crate::{
     api::controller::{ChangeError, ChangeOutcome, ChangeRequest, FieldProblem},
     config::{Config, PeerGroup, Tenant},
     datapath::plan::{Touched, check_slots},
+    health::from_config,
     memory,
     store::{Author, Commit, Snapshot, StoreError, Version},
     tenancy::{Tenancy, diff::diff, edit},
@@ -108,7 +109,7 @@ impl Control {
         let written = blocking(move || {
             let touched = Touched::These(touched(&old, &config));
             let written = gateway.reconfigure(Arc::new(config), &touched, |config| {
-                health.update_targets(&targets::of_config(config, |id| gateway.has_carried(id)));
+                health.update_targets(&from_config::targets(config, |id| gateway.has_carried(id)));
                 health.standings().borrow().clone()
             });
             drop(old);

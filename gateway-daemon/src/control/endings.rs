@@ -13,8 +13,8 @@ use super::{Control, change::blocking};
 use crate::{
     config::{self, Config, OnBackendDown},
     drain::Shutdown,
-    gateway::{Ending, backend_id},
-    health::{Standing, Standings},
+    gateway::Ending,
+    health::{BackendId, Standing, Standings},
     tenancy::spec::AdminState,
 };
 
@@ -106,7 +106,7 @@ fn fallen(config: &Config, before: &Standings, now: &Standings) -> Vec<Ending> {
     for tenant in config.tenants.iter() {
         for pool in tenant.pools.iter().filter(|pool| pool.on_backend_down == OnBackendDown::Reset) {
             for backend in &pool.backends {
-                let id = backend_id(tenant, pool, backend);
+                let id = BackendId::new(tenant, pool, backend);
                 let was_up = before.get(&id).is_some_and(|standing| *standing != Standing::Down);
                 if was_up && now.get(&id) == Some(&Standing::Down) {
                     let tenant = tenant.name.as_str().to_owned();

@@ -7,18 +7,18 @@
 //! | `endings` | when flows are ended from outside |
 //! | `passive` | what traffic says about backends |
 //! | `figures` | figures for the metrics |
-//! | `targets` | which backends are to be checked |
+//! | `backends` | what is known about each backend |
 //! | `reload` | the daemon's own settings |
 //!
 //! One change at a time: the next one waits. Reading never waits.
 
+mod backends;
 mod change;
 mod endings;
 mod figures;
 mod follow;
 mod passive;
 mod reload;
-mod targets;
 
 use std::{
     panic::resume_unwind,
@@ -33,7 +33,7 @@ use crate::{
     api::controller::{BackendHealth, ChangeError, ChangeOutcome, ChangeRequest, Controller, ReloadOutcome},
     config::{Config, ConfigError},
     gateway::Gateway,
-    health::driver::Health,
+    health::{driver::Health, from_config},
     metrics::Metrics,
     store::{Author, HistoryEntry, Snapshot, StoreError, TenantStore, Version, file::FileStore},
 };
@@ -98,7 +98,8 @@ impl Control {
             metrics,
             me: me.clone(),
         });
-        control.health.update_targets(&targets::of(&control.gateway));
+        let targets = from_config::targets(&control.gateway.config(), |id| control.gateway.has_carried(id));
+        control.health.update_targets(&targets);
         control.metrics.desired_version(control.version());
         control.metrics.applied_version(control.version());
         control
@@ -178,7 +179,7 @@ impl Controller for Control {
     }
 
     fn health(&self) -> Vec<BackendHealth> {
-        targets::report(&self.gateway, &self.health)
+        backends::report(&self.gateway, &self.health)
     }
 
     fn reload(&self, author: Author) -> BoxFuture<'_, Result<ReloadOutcome, ChangeError>> {

@@ -10,7 +10,7 @@ use crate::{
     config::Config,
     datapath::monotonic_ns,
     drain::Shutdown,
-    gateway::{Gateway, backend_id},
+    gateway::Gateway,
     health::{
         BackendId,
         passive::{BackendAddr, Cursor, Signs},
@@ -69,6 +69,6 @@ fn ids(gateway: &Gateway, config: &Config, backend: BackendAddr, signs: Signs) -
     });
     members
         .filter(|(_, _, member)| (member.address.get(), member.port.get()) == (backend.address, backend.port))
-        .map(|(tenant, pool, member)| (backend_id(tenant, pool, member), signs))
+        .map(|(tenant, pool, member)| (BackendId::new(tenant, pool, member), signs))
         .collect()
 }

@@ -7,12 +7,12 @@ use tracing::info;
 use super::{
     Control, Source,
     change::{blocking, touched},
-    targets,
 };
 use crate::{
     api::controller::{ChangeError, FieldProblem, ReloadOutcome},
     config::reload::{self, ReloadPlan},
     datapath::plan::Touched,
+    health::from_config,
     metrics::labels::Outcome,
     store::{Author, Snapshot, Version},
 };
@@ -43,7 +43,7 @@ impl Control {
         let (gateway, health) = (self.gateway.clone(), self.health.clone());
         let written = blocking(move || {
             gateway.reconfigure(Arc::new(config), &touched, |config| {
-                health.update_targets(&targets::of_config(config, |id| gateway.has_carried(id)));
+                health.update_targets(&from_config::targets(config, |id| gateway.has_carried(id)));
                 health.standings().borrow().clone()
             })
         });

@@ -1,6 +1,6 @@
 //! Bringing the tables to a configuration.
 
-use std::{collections::HashSet, net::Ipv4Addr, sync::Arc};
+use std::{collections::HashSet, net::Ipv4Addr};
 
 use anyhow::{Context as _, Result};
 use gateway_common::abi::TenantId;
@@ -17,7 +17,7 @@ use crate::{
         programs,
         tables::Tables,
     },
-    health::{BackendId, Standing, Standings},
+    health::{BackendId, Standing, Standings, from_config},
 };
 
 /// Reads what stands in the tables.
@@ -45,7 +45,7 @@ impl Shares for ByHealth<'_> {
         if pool.health.is_none() {
             return 100;
         }
-        match self.0.get(&backend_id(tenant, pool, backend)) {
+        match self.0.get(&BackendId::new(tenant, pool, backend)) {
             None | Some(Standing::Up) => 100,
             Some(Standing::Rising(percent)) => *percent,
             Some(Standing::Down) => 0,
@@ -53,34 +53,16 @@ impl Shares for ByHealth<'_> {
     }
 }
 
-/// A backend as health knows it.
-pub fn backend_id(tenant: &config::Tenant, pool: &config::Pool, backend: &config::Backend) -> BackendId {
-    BackendId {
-        tenant: Arc::from(tenant.name.as_str()),
-        pool: Arc::from(pool.name.as_str()),
-        address: backend.address.get(),
-        port: backend.port.get(),
-    }
-}
-
 impl State {
-    /// Standings before the first check: up what took flows when the daemon started, down what did not, unless the
-    /// configuration assumes otherwise.
+    /// Standings before the first check.
     pub fn first_standings(&self, config: &Config) -> Standings {
-        let mut standings = std::collections::HashMap::new();
-        for tenant in config.tenants.iter() {
-            let id = self.tenants.get(tenant.name.as_str()).copied().unwrap_or(TenantId::NONE);
-            for pool in &tenant.pools {
-                let Some(check) = &pool.health else { continue };
-                for backend in &pool.backends {
-                    let place = (id, backend.address.get(), backend.port.get());
-                    let up = check.assume_up || self.carried.contains(&place);
-                    let standing = if up { Standing::Up } else { Standing::Down };
-                    standings.insert(backend_id(tenant, pool, backend), standing);
-                }
-            }
-        }
-        Arc::new(standings)
+        from_config::first_standings(config, |backend| self.has_carried(backend))
+    }
+
+    /// Did this backend take new flows when this daemon started?
+    pub fn has_carried(&self, backend: &BackendId) -> bool {
+        let tenant = self.tenants.get(&*backend.tenant).copied().unwrap_or(TenantId::NONE);
+        self.carried.contains(&(tenant, backend.address, backend.port))
     }
 
     /// Brings the tables to the configuration; returns how many entries were written or removed.

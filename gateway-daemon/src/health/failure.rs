@@ -1,10 +1,11 @@
 //! Why a check did not pass.
 
 use std::io;
-use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use nix::errno::Errno;
+
+use crate::config::StatusRanges;
 
 /// Why a check did not pass.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -111,9 +112,8 @@ impl Failure {
     }
 
     /// A status that was not hoped for.
-    pub fn status(status: u16, expected: &[RangeInclusive<u16>]) -> Self {
-        let ranges: Vec<_> = expected.iter().map(range_text).collect();
-        Self::Status { status, expected: ranges.join(",").into() }
+    pub fn status(status: u16, expected: &StatusRanges) -> Self {
+        Self::Status { status, expected: expected.to_string().into() }
     }
 }
 
@@ -129,13 +129,6 @@ fn is_ours(error: &io::Error) -> bool {
         Errno::EPERM,
     ];
     error.raw_os_error().is_some_and(|number| OURS.contains(&Errno::from_raw(number)))
-}
-
-fn range_text(range: &RangeInclusive<u16>) -> String {
-    match (range.start(), range.end()) {
-        (start, end) if start == end => start.to_string(),
-        (start, end) => format!("{start}-{end}"),
-    }
 }
 
 #[cfg(test)]
@@ -155,7 +148,7 @@ mod tests {
                 Failure::Timeout { after: Duration::from_secs(1), during: Phase::Connecting },
                 "timeout after 1000 ms while connecting",
             ),
-            (Failure::status(503, &[200..=299, 304..=304]), "status 503, expected 200-299,304"),
+            (Failure::status(503, &"200-299,304".parse().unwrap()), "status 503, expected 200-299,304"),
             (
                 Failure::Differs { at: 4, got: 0x30, expected: 0x31 },
                 "the answer differs at byte 4: 30, expected 31",

@@ -2,6 +2,7 @@
 //!
 //! | module | does |
 //! |---|---|
+//! | [`from_config`] | which backends a configuration wants checked, and what they are at first; pure |
 //! | [`target`] | which backends are checked, and how |
 //! | [`failure`] | why a check did not pass |
 //! | [`machine`] | from results of checks to up and down, slow start included; no IO, no clock |
@@ -12,6 +13,7 @@
 
 pub mod driver;
 pub mod failure;
+pub mod from_config;
 pub mod machine;
 pub mod passive;
 pub mod probe;

@@ -1,10 +1,10 @@
 //! Which backends are checked, and how.
 
-use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::BackendId;
+use super::{BackendId, Standing};
+pub use crate::config::CheckKind;
 
 /// The shortest time between two checks of a backend, whatever the settings say: 20 checks a second tell as much as
 /// more would, and are no load.
@@ -58,34 +58,14 @@ pub struct Check {
     pub port: Option<u16>,
 }
 
-/// What a check does.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum CheckKind {
-    /// Connects.
-    Tcp,
-    /// Asks for a page and looks at the status.
-    Http {
-        /// With TLS.
-        tls: bool,
-        /// What to GET, with the leading slash.
-        path: String,
-        /// The Host header, and the server name with TLS. The backend's address and port when absent.
-        host: Option<String>,
-        /// Statuses that pass.
-        expect: Vec<RangeInclusive<u16>>,
-    },
-    /// Completes a TLS handshake.
-    Tls {
-        /// The server name to ask for; none when absent.
-        host: Option<String>,
-    },
-    /// Sends bytes and compares the beginning of the answer.
-    Script {
-        /// What is sent after connecting; may be empty.
-        send: Vec<u8>,
-        /// What the answer must begin with; `None` is any byte.
-        expect: Vec<Option<u8>>,
-    },
+impl Initial {
+    /// How such a backend stands: what comes up later rises slowly, this has its full share.
+    pub const fn standing(self) -> Standing {
+        match self {
+            Self::Up => Standing::Up,
+            Self::Down => Standing::Down,
+        }
+    }
 }
 
 impl Check {

@@ -1,7 +1,6 @@
 //! HTTP and HTTPS: one GET, of which only the head of the answer is read.
 
 use std::net::SocketAddrV4;
-use std::ops::RangeInclusive;
 
 use http_body_util::Empty;
 use hyper::body::Bytes;
@@ -13,6 +12,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
 use super::{Deadline, tcp, tls};
+use crate::config::StatusRanges;
 use crate::health::failure::{Failure, Phase};
 
 /// The longest head of an answer that is read, the least that hyper allows. A longer one fails the check.
@@ -28,7 +28,7 @@ pub struct Page<'a> {
     /// The Host header.
     pub host: Option<&'a str>,
     /// Statuses that pass.
-    pub expect: &'a [RangeInclusive<u16>],
+    pub expect: &'a StatusRanges,
 }
 
 /// Asks for the page, through TLS if there is a connector.
@@ -63,7 +63,7 @@ impl Page<'_> {
     }
 
     fn judge(&self, status: u16) -> Result<(), Failure> {
-        if self.expect.iter().any(|range| range.contains(&status)) {
+        if self.expect.contains(status) {
             return Ok(());
         }
         Err(Failure::status(status, self.expect))

@@ -1,0 +1,69 @@
+//! Which backends a configuration wants checked, and what they are before their first checks. Pure.
+
+use std::sync::Arc;
+
+use super::target::{Check, Initial, Target};
+use super::{BackendId, Standings};
+use crate::config::{self, Config};
+
+/// The backends that are to be checked. `carried` says whether a backend took new flows when the daemon started.
+pub fn targets(config: &Config, carried: impl Fn(&BackendId) -> bool) -> Vec<Target> {
+    let mut targets = Vec::new();
+    for tenant in config.tenants.iter() {
+        for pool in &tenant.pools {
+            let Some(settings) = &pool.health else { continue };
+            let check = Arc::new(Check::from(settings));
+            targets.extend(pool.backends.iter().map(|backend| {
+                let id = BackendId::new(tenant, pool, backend);
+                let initial = initial(settings, carried(&id));
+                Target { id, check: check.clone(), slow_start: pool.slow_start, initial }
+            }));
+        }
+    }
+    targets
+}
+
+/// Standings before the first check.
+pub fn first_standings(config: &Config, carried: impl Fn(&BackendId) -> bool) -> Standings {
+    let targets = targets(config, carried).into_iter();
+    Arc::new(targets.map(|target| (target.id, target.initial.standing())).collect())
+}
+
+/// Up is what took flows when the daemon started; down what did not, unless the configuration assumes otherwise.
+fn initial(settings: &config::HealthCheck, carried: bool) -> Initial {
+    if settings.assume_up || carried { Initial::Up } else { Initial::Down }
+}
+
+impl BackendId {
+    /// A backend of a configuration.
+    pub fn new(tenant: &config::Tenant, pool: &config::Pool, backend: &config::Backend) -> Self {
+        Self {
+            tenant: Arc::from(tenant.name.as_str()),
+            pool: Arc::from(pool.name.as_str()),
+            address: backend.address.get(),
+            port: backend.port.get(),
+        }
+    }
+}
+
+impl From<&config::HealthCheck> for Check {
+    fn from(settings: &config::HealthCheck) -> Self {
+        let config::HealthCheck {
+            kind,
+            interval,
+            timeout,
+            rise,
+            fall,
+            jitter_percent,
+            // Of the backend, not of its check.
+            assume_up: _,
+            passive,
+            port,
+        } = settings.clone();
+        let port = port.map(config::Port::get);
+        Self { kind, interval, timeout, rise, fall, jitter_percent, passive, port }
+    }
+}
+
+#[cfg(test)]
+mod tests;
