@@ -11,9 +11,12 @@ use gateway_common::abi::{CtEntry, Port, TenantId};
 use tracing::{info, warn};
 
 use super::Gateway;
-use crate::datapath::{
-    reset::{self, Injector},
-    tables::Tables,
+use crate::{
+    datapath::{
+        reset::{self, Injector},
+        tables::Tables,
+    },
+    health::BackendId,
 };
 
 /// How long both ends are given to ask for their reset.
@@ -39,6 +42,11 @@ pub enum Ending {
 }
 
 impl Ending {
+    /// Of the flows that lead to a backend, by whichever of its pools.
+    pub fn backend(id: &BackendId) -> Self {
+        Self::Backend { tenant: id.tenant.to_string(), address: id.address, port: id.port }
+    }
+
     fn selects(&self, ids: &super::TenantIds) -> impl Fn(&CtEntry) -> bool + use<> {
         let (name, backend) = match self {
             Self::Backend { tenant, address, port } => (tenant, Some((*address, *port))),
