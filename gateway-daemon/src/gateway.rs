@@ -10,7 +10,7 @@
 mod apply;
 mod attach;
 mod endings;
-mod explain;
+pub(crate) mod explain;
 mod forwarding;
 mod heal;
 mod ports;

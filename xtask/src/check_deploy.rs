@@ -11,7 +11,7 @@ use clap::Args;
 use xtask::ebpf;
 
 use crate::{
-    cargo,
+    cargo, python,
     step::{self, Output},
 };
 
@@ -39,7 +39,7 @@ pub struct Options {}
 /// Runs every step, also after one has failed. A tool that is not installed is a failure: this command is for CI.
 pub fn run(_: &Options) -> Result<()> {
     let target_dir = cargo::target_dir()?;
-    let python = python_tools(&target_dir)?;
+    let python = python::tools(&target_dir.join("check-deploy/python"), &PYTHON_TOOLS)?;
     let unit = runnable_unit(&target_dir)?;
     let mut failed = Vec::new();
     for (name, mut command) in steps(&python, &unit) {
@@ -122,25 +122,6 @@ fn runnable_unit(target_dir: &Path) -> Result<PathBuf> {
     fs::write(&path, unit.replace("/usr/bin/gateway-daemon", "/bin/true"))
         .with_context(|| format!("cannot write {}", path.display()))?;
     Ok(path)
-}
-
-/// The directory of the tools' programs. Installs them unless the very same are there.
-fn python_tools(target_dir: &Path) -> Result<PathBuf> {
-    let environment = target_dir.join("check-deploy/python");
-    let (programs, mark) = (environment.join("bin"), environment.join("installed"));
-    let wanted = PYTHON_TOOLS.join("\n");
-    if fs::read_to_string(&mark).is_ok_and(|installed| installed == wanted) {
-        return Ok(programs);
-    }
-    let mut create = Command::new("python3");
-    create.args(["-m", "venv", "--clear"]).arg(&environment);
-    step::run("python environment", &mut create, Output::OnFailure)?
-        .require("python3 -m venv (scripts/setup.sh installs it)")?;
-    let mut install = Command::new(programs.join("pip"));
-    install.args(["install", "--quiet", "--disable-pip-version-check"]).args(PYTHON_TOOLS);
-    step::run("tools from PyPI", &mut install, Output::OnFailure)?.require("pip install")?;
-    fs::write(&mark, wanted).with_context(|| format!("cannot write {}", mark.display()))?;
-    Ok(programs)
 }
 
 #[cfg(test)]

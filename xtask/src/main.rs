@@ -3,8 +3,10 @@
 mod build_ebpf;
 mod cargo;
 mod check;
+mod check_api;
 mod check_deploy;
 mod program;
+mod python;
 mod root;
 mod step;
 mod test;
@@ -21,6 +23,8 @@ enum Command {
     BuildEbpf(build_ebpf::Options),
     /// Check format, lints and documentation, exactly as CI does.
     Check(check::Options),
+    /// Check that the API answers as its description says, with schemathesis.
+    CheckApi(check_api::Options),
     /// Check what is in deploy/ with systemd-analyze, promtool, yamllint and the schemas of Kubernetes.
     CheckDeploy(check_deploy::Options),
     /// Build everything and run every test; needs root unless `--unit` is given.
@@ -37,6 +41,7 @@ fn main() -> ExitCode {
     let done = match Command::parse() {
         Command::BuildEbpf(options) => build_ebpf::run(&options),
         Command::Check(options) => check::run(&options),
+        Command::CheckApi(options) => check_api::run(&options),
         Command::CheckDeploy(options) => check_deploy::run(&options),
         Command::Test(options) => test::run(&options),
         Command::Prove(options) => program::run("prove", options),

@@ -10,10 +10,11 @@ use gateway_common::drop_reason::DropReason;
 
 use super::source::{Source, SourceError};
 use super::types::{
-    ConfigStatus, Direction, DropCount, Drops, Endpoints, ExplainPacket, ExplainRequest, ExplainStep,
-    Explanation, Fate, Flow, FlowFilter, FlowList, FlowState, Hook, InterfaceStatus, NodeStatus, Protocol,
-    RepairStatus, Side, Status, StepAction, TableStatus, TenantDrops, TenantStatus, Vips, XdpMode,
+    ConfigStatus, Direction, DropCount, Drops, Endpoints, ExplainRequest, ExplainStep, Explanation, Fate,
+    Flow, FlowFilter, FlowList, FlowState, Hook, InterfaceStatus, NodeStatus, Protocol, RepairStatus, Side,
+    Status, StepAction, TableStatus, TenantDrops, TenantStatus, Vips, XdpMode,
 };
+use crate::gateway::explain::request::{Given, ends_of, frame, no_such_interface};
 
 /// When the fake's configuration was loaded.
 pub(crate) const LOADED_AT_UNIX_SECS: u64 = 1_700_000_000;
@@ -205,16 +206,17 @@ pub(crate) fn drops() -> Drops {
     }
 }
 
-/// A tuple is translated; a frame is more than the fake understands.
+/// Requests are judged as the daemon does it; what passes is one and the same packet.
 fn explain(request: &ExplainRequest) -> Result<Explanation, SourceError> {
-    match &request.packet {
-        ExplainPacket::Tuple(_) => Ok(explanation()),
-        ExplainPacket::Hex(_) => Err(SourceError::Wrong {
-            field: "packet.hex",
-            problem: "these are no bytes in hexadecimal".to_owned(),
-            remedy: "give the whole frame".to_owned(),
-        }),
+    let Given { ends, .. } = frame(&request.packet)?;
+    match &request.interface {
+        None => _ = ends_of(ends)?,
+        Some(name) if status().interfaces.iter().all(|interface| interface.name != *name) => {
+            return Err(no_such_interface(name));
+        }
+        Some(_) => {}
     }
+    Ok(explanation())
 }
 
 /// The way of a packet that opens the first of [`flows`].

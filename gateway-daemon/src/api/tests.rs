@@ -25,7 +25,8 @@ use super::fake::{self, FakeSource};
 use super::fake_controller::FakeController;
 use super::server::{self, ApiState, BindError};
 use super::types::{
-    ExplainPacket, ExplainRequest, ExplainTuple, FlowFilter, FlowLimit, FlowState, Problem, Protocol,
+    ExplainPacket, ExplainRequest, ExplainTuple, FlowFilter, FlowLimit, FlowState, FrameText, Problem,
+    Protocol,
 };
 use crate::drain::{self, Trigger};
 
@@ -127,7 +128,7 @@ async fn a_packet_is_explained_and_a_wrong_one_is_the_callers_fault() {
     let request = ExplainRequest { interface: None, packet: ExplainPacket::Tuple(tuple) };
     assert_eq!(client.explain(&request).await.unwrap(), explanation);
 
-    let request = ExplainRequest { packet: ExplainPacket::Hex("x".to_owned()), ..request };
+    let request = ExplainRequest { packet: ExplainPacket::Hex(FrameText("x".to_owned())), ..request };
     let Err(ClientError::Refused(problem)) = client.explain(&request).await else { panic!("no problem") };
     assert_eq!((problem.status, problem.problems[0].path.as_str()), (422, "packet.hex"));
     running.stop().await;

@@ -2,8 +2,8 @@
 
 pub use super::problem::{Problem, ProblemKind};
 pub use explain::{
-    ExplainPacket, ExplainRequest, ExplainStep, ExplainTuple, ExplainedReason, Explanation, Fate, StepAction,
-    TcpFlag,
+    ExplainPacket, ExplainRequest, ExplainStep, ExplainTuple, ExplainedReason, Explanation, Fate, FrameText,
+    StepAction, TcpFlag,
 };
 pub use flows::{AddressOrPrefix, AddressOrPrefixError, FlowFilter, FlowLimit, FlowLimitError, FlowList};
 pub use tenancy::{

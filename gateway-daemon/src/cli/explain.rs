@@ -15,8 +15,8 @@ use super::columns::Columns;
 use super::flows::ends;
 use super::mistake::Mistake;
 use crate::api::types::{
-    ExplainPacket, ExplainRequest, ExplainStep, ExplainTuple, ExplainedReason, Explanation, Fate, Protocol,
-    TcpFlag,
+    ExplainPacket, ExplainRequest, ExplainStep, ExplainTuple, ExplainedReason, Explanation, Fate, FrameText,
+    Protocol, TcpFlag,
 };
 
 /// Options of `explain`.
@@ -58,7 +58,7 @@ impl ExplainOptions {
 
     pub(super) fn request(&self) -> anyhow::Result<ExplainRequest> {
         let packet = match (&self.hex, self.from, self.to) {
-            (Some(hex), ..) => ExplainPacket::Hex(frame(hex)?),
+            (Some(hex), ..) => ExplainPacket::Hex(FrameText(frame(hex)?)),
             (None, Some(from), Some(to)) => ExplainPacket::Tuple(self.tuple(from, to)?),
             (None, ..) => {
                 return Err(Mistake::new("no packet is given", "give --from and --to, or --hex").into());

@@ -14,7 +14,9 @@ use super::{Cli, Command, Exit, drops, exit_of, explain, flows, message, status}
 use crate::api::client::ClientError;
 use crate::api::fake;
 use crate::api::server::BindError;
-use crate::api::types::{ExplainPacket, ExplainedReason, Fate, FlowList, FlowState, Protocol, TcpFlag};
+use crate::api::types::{
+    ExplainPacket, ExplainedReason, Fate, FlowList, FlowState, FrameText, Protocol, TcpFlag,
+};
 use crate::config::{Config, Interfaces, Overrides};
 
 fn shown(status: &crate::api::types::Status) -> String {
@@ -158,7 +160,7 @@ fn options_of_explain_become_a_packet() {
     assert!(message(&error).contains("= help: write --from 203.0.113.5:PORT"), "{}", message(&error));
 
     let request = explain_request(&["--hex", "0200", "--interface", "ext0"]).unwrap();
-    assert_eq!(request.packet, ExplainPacket::Hex("0200".to_owned()));
+    assert_eq!(request.packet, ExplainPacket::Hex(FrameText("0200".to_owned())));
 }
 
 #[test]

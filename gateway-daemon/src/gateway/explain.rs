@@ -4,29 +4,29 @@ use std::net::Ipv4Addr;
 
 use anyhow::Result;
 use gateway_common::{
-    abi::{FlowKey, Port, Side},
+    abi::{FlowKey, Side},
     drop_reason::DropReason,
     verdict::Verdict,
 };
 
+pub(crate) mod request;
+
+use self::request::{Given, ends_of, frame, no_such_interface, wrong};
 use super::{Gateway, State, report::unavailable};
 use crate::{
     api::{
         source::SourceError,
         types::{
-            Endpoints, ExplainPacket, ExplainRequest, ExplainStep, ExplainTuple, ExplainedReason,
-            Explanation, Fate, Hook, Protocol, StepAction, TcpFlag,
+            Endpoints, ExplainRequest, ExplainStep, ExplainedReason, Explanation, Fate, Hook, Protocol,
+            StepAction,
         },
     },
     config::{self, Config},
     datapath::{
-        explain::{self, Action, Inbound, Names, Step, explain, frame::Tuple, routes::KernelRoutes},
+        explain::{self, Action, Inbound, Names, Step, explain, routes::KernelRoutes},
         hook, monotonic_ns,
     },
 };
-
-/// The longest frame that is taken: an IPv4 packet at its largest, with its link header and a tag.
-const FRAME_MAX: usize = 65_535 + 18;
 
 /// A configured interface that has our program.
 struct Entrance<'a> {
@@ -40,10 +40,10 @@ impl Gateway {
     pub(super) fn explanation(&self, request: &ExplainRequest) -> Result<Explanation, SourceError> {
         let (config, state) = (self.config(), self.state());
         let routes = KernelRoutes::open().map_err(unavailable)?;
-        let (bytes, destination, source) = frame(&request.packet)?;
+        let Given { bytes, ends } = frame(&request.packet)?;
         let entrance = match &request.interface {
             Some(name) => state.entrance(&config, name)?,
-            None => state.likely_entrance(&config, source.zip(destination), &routes)?,
+            None => state.likely_entrance(&config, ends, &routes)?,
         };
         let packet = Inbound { bytes, ifindex: entrance.ifindex, side: entrance.side, hook: entrance.hook };
         let names = state.names();
@@ -73,10 +73,7 @@ impl State {
 
     fn entrance<'a>(&'a self, config: &'a Config, name: &str) -> Result<Entrance<'a>, SourceError> {
         let found = self.entrances(config).find(|one| one.interface.name.as_str() == name);
-        found.ok_or_else(|| {
-            let remedy = "`gateway-daemon status` lists the interfaces";
-            wrong("interface", format!("`{name}` is no interface that the gateway is attached to"), remedy)
-        })
+        found.ok_or_else(|| no_such_interface(name))
     }
 
     /// What comes to a VIP comes from NPCI's side, anything else from the tenants': by the interface that leads to
@@ -87,9 +84,7 @@ impl State {
         ends: Option<(Ipv4Addr, Ipv4Addr)>,
         routes: &KernelRoutes,
     ) -> Result<Entrance<'a>, SourceError> {
-        let (source, destination) = ends.ok_or_else(|| {
-            wrong("interface", "a packet in hexadecimal comes in somewhere", "name the interface")
-        })?;
+        let (source, destination) = ends_of(ends)?;
         let vips = [config.gateway.ingress_vip.get(), config.gateway.egress_vip.get()];
         let side = if vips.contains(&destination) { Side::External } else { Side::Internal };
         let towards = routes.interface_towards(source).map_err(unavailable)?;
@@ -100,67 +95,6 @@ impl State {
             wrong("interface", problem, "`gateway-daemon status` says why")
         })
     }
-}
-
-fn wrong(field: &'static str, problem: impl Into<String>, remedy: &str) -> SourceError {
-    SourceError::Wrong { field, problem: problem.into(), remedy: remedy.to_owned() }
-}
-
-/// The frame, and its destination and source if they are given apart.
-type Given = (Vec<u8>, Option<Ipv4Addr>, Option<Ipv4Addr>);
-
-fn frame(packet: &ExplainPacket) -> Result<Given, SourceError> {
-    match packet {
-        ExplainPacket::Hex(text) => Ok((bytes_of(text)?, None, None)),
-        ExplainPacket::Tuple(tuple) => {
-            let frame = tuple_of(tuple)?.frame();
-            Ok((frame, Some(tuple.destination), Some(tuple.source)))
-        }
-    }
-}
-
-fn bytes_of(text: &str) -> Result<Vec<u8>, SourceError> {
-    let digits: Option<Vec<u8>> = text
-        .chars()
-        .filter(|letter| !letter.is_ascii_whitespace() && *letter != ':')
-        .map(|letter| letter.to_digit(16).and_then(|digit| u8::try_from(digit).ok()))
-        .collect();
-    let remedy = "give the whole Ethernet frame, two hexadecimal digits a byte, as `tcpdump -xx` prints them";
-    let digits = digits.filter(|digits| digits.len().is_multiple_of(2) && !digits.is_empty());
-    let digits = digits.ok_or_else(|| wrong("packet.hex", "these are no bytes in hexadecimal", remedy))?;
-    if digits.len() > 2 * FRAME_MAX {
-        let problem = format!("the frame is longer than {FRAME_MAX} bytes");
-        return Err(wrong("packet.hex", problem, remedy));
-    }
-    Ok(digits.chunks_exact(2).map(|pair| pair[0] << 4 | pair[1]).collect())
-}
-
-fn tuple_of(tuple: &ExplainTuple) -> Result<Tuple, SourceError> {
-    if tuple.protocol != Protocol::Tcp && !tuple.flags.is_empty() {
-        let problem = format!("{} has no flags", tuple.protocol);
-        return Err(wrong("packet.tuple.flags", problem, "leave them out, or make it tcp"));
-    }
-    Ok(Tuple {
-        protocol: tuple.protocol.into(),
-        source: (tuple.source.into(), Port::new(tuple.source_port)),
-        destination: (tuple.destination.into(), Port::new(tuple.destination_port)),
-        tcp_flags: flags_byte(&tuple.flags),
-    })
-}
-
-/// None at all are those of a packet that opens a connection.
-fn flags_byte(flags: &[TcpFlag]) -> u8 {
-    use gateway_common::wire::transport::{TCP_ACK, TCP_FIN, TCP_RST, TCP_SYN};
-    if flags.is_empty() {
-        return TCP_SYN;
-    }
-    let bit = |flag: &TcpFlag| match flag {
-        TcpFlag::Syn => TCP_SYN,
-        TcpFlag::Ack => TCP_ACK,
-        TcpFlag::Fin => TCP_FIN,
-        TcpFlag::Rst => TCP_RST,
-    };
-    flags.iter().map(bit).fold(0, std::ops::BitOr::bitor)
 }
 
 fn told(entrance: &Entrance<'_>, explained: explain::Explanation, names: &Names) -> Explanation {
@@ -229,38 +163,6 @@ fn step(step: Step) -> ExplainStep {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn field(error: SourceError) -> &'static str {
-        match error {
-            SourceError::Wrong { field, .. } => field,
-            error => panic!("{error}"),
-        }
-    }
-
-    #[test]
-    fn bytes_may_be_spaced_as_tools_print_them() {
-        assert_eq!(bytes_of("02:00 0a\nFF").unwrap(), [2, 0, 10, 255]);
-        for text in ["", " ", "0", "0g", "0x00", "\u{e9}0"] {
-            assert_eq!(field(bytes_of(text).unwrap_err()), "packet.hex", "{text}");
-        }
-        assert_eq!(field(bytes_of(&"00".repeat(FRAME_MAX + 1)).unwrap_err()), "packet.hex");
-    }
-
-    #[test]
-    fn flags_are_for_tcp_and_a_syn_is_meant_without_them() {
-        assert_eq!(flags_byte(&[]), 0x02);
-        assert_eq!(flags_byte(&[TcpFlag::Syn, TcpFlag::Ack]), 0x12);
-        assert_eq!(flags_byte(&[TcpFlag::Fin, TcpFlag::Ack, TcpFlag::Rst]), 0x15);
-        let tuple = ExplainTuple {
-            protocol: Protocol::Udp,
-            source: Ipv4Addr::LOCALHOST,
-            source_port: 1,
-            destination: Ipv4Addr::LOCALHOST,
-            destination_port: 2,
-            flags: vec![TcpFlag::Syn],
-        };
-        assert_eq!(field(tuple_of(&tuple).unwrap_err()), "packet.tuple.flags");
-    }
 
     #[test]
     fn what_is_refused_aloud_is_no_answer() {

@@ -72,11 +72,10 @@ fn schemathesis() -> PathBuf {
 
 /// Throws legal and illegal requests at the server and compares its answers with the description.
 ///
-/// `python3 -m venv target/tmp/schemathesis && target/tmp/schemathesis/bin/pip install schemathesis`, then
-/// `GATEWAY_SCHEMATHESIS=$PWD/target/tmp/schemathesis/bin/schemathesis cargo test -p gateway-daemon --lib schemathesis
-/// -- --ignored`. `GATEWAY_SCHEMATHESIS_EXAMPLES` sets the number of requests an operation.
+/// `cargo xtask check-api` installs schemathesis and runs this. `GATEWAY_SCHEMATHESIS_EXAMPLES` sets the number of random
+/// requests an operation.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "needs schemathesis (PyPI) in PATH or named by GATEWAY_SCHEMATHESIS"]
+#[ignore = "needs schemathesis: `cargo xtask check-api` installs and runs it"]
 async fn schemathesis_finds_no_difference() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}/v1/openapi.json", listener.local_addr().unwrap());

@@ -58,8 +58,9 @@ word! {
 #[serde(deny_unknown_fields)]
 pub struct ExplainRequest {
     /// The interface that it comes in by. Without one it is guessed: a packet to a VIP comes from NPCI's side, any
-    /// other from the tenants'.
+    /// other from the tenants'. A packet in hexadecimal needs one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(example = "ext0")]
     pub interface: Option<String>,
     /// The packet.
     pub packet: ExplainPacket,
@@ -72,8 +73,13 @@ pub enum ExplainPacket {
     /// One that is made from this.
     Tuple(ExplainTuple),
     /// A whole Ethernet frame in hexadecimal; spaces and colons between bytes do not count.
-    Hex(String),
+    Hex(FrameText),
 }
+
+/// A whole Ethernet frame in hexadecimal; spaces and colons between bytes do not count.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[schema(pattern = r"^[ \t\n\f\r:]*([0-9A-Fa-f][ \t\n\f\r:]*[0-9A-Fa-f][ \t\n\f\r:]*)+$")]
+pub struct FrameText(pub String);
 
 /// A 5-tuple.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
