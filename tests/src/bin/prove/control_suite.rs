@@ -7,7 +7,7 @@ use gateway_tests::scenarios::control::{
     damage::{self, Harm},
     health, kills,
     latency::{self, Latencies},
-    refusals, scale, store_kills,
+    passive, refusals, scale, store_kills,
 };
 
 use crate::{
@@ -40,6 +40,7 @@ pub fn proofs(scale: Scale) -> Vec<Proof> {
         store_kills(scale),
         damage(),
         failover(scale),
+        passive(),
         refusals(),
     ]
 }
@@ -333,6 +334,29 @@ fn failover(scale: Scale) -> Proof {
             Measured::figure(millis(reset.after)),
             Measured::count(reset.left_at_server),
             things(reset.others),
+        ]
+    })
+}
+
+fn passive() -> Proof {
+    let avoided = |id: &str, what: &str, within: Duration| {
+        let text = format!(
+            "last new request to a backend that {what}; by checks alone at least {} ms",
+            passive::WITHOUT.as_millis()
+        );
+        promise(Kind::Correctness, id, text, Target::AtMost(millis(within + AVOID_SLACK)), "ms")
+    };
+    let promises = vec![
+        avoided("passive-refused", "refuses", passive::REFUSED),
+        avoided("passive-silent", "swallows SYNs", passive::SILENT),
+        none("passive-unrelated", "requests that failed before, or after both are avoided", "requests"),
+    ];
+    Proof::new("passive", promises, || {
+        let seen = passive::run();
+        vec![
+            Measured::figure(millis(seen.refused)),
+            Measured::figure(millis(seen.silent)),
+            things(seen.unrelated),
         ]
     })
 }

@@ -86,7 +86,7 @@ pub fn run(kills: usize) -> Failover {
     });
     for number in [KILLED, HUNG] {
         for backend in web_backends(lab.tenant(number)) {
-            wait_for_health(&mut stage.api, backend, "up");
+            wait_for_health(LIMIT, &mut stage.api, backend, "up");
         }
     }
     let (avoided_after, unrelated) = kill_again_and_again(&lab, &mut stage, victim, kills);
@@ -107,13 +107,14 @@ fn check(check: &'static str, path: Option<&'static str>) -> Health {
     }
 }
 
+/// Waits until the daemon says this of a backend.
 #[track_caller]
-fn wait_for_health(api: &mut Api, backend: SocketAddrV4, word: &str) {
+pub(super) fn wait_for_health(limit: Duration, api: &mut Api, backend: SocketAddrV4, word: &str) {
     let is_it = |entry: &Value| {
         let address = entry["address"].as_str().and_then(|address| address.parse().ok());
         address == Some(*backend.ip()) && entry["port"] == backend.port() && entry["pool"] == POOL
     };
-    let so = wait(LIMIT, &format!("{backend} to be {word}"), || {
+    let so = wait(limit, &format!("{backend} to be {word}"), || {
         let health = api.health().unwrap_or_else(|problem| panic!("no health: {problem}"));
         health.iter().find(|entry| is_it(entry)).is_some_and(|entry| entry["health"] == word)
     });
@@ -122,9 +123,11 @@ fn wait_for_health(api: &mut Api, backend: SocketAddrV4, word: &str) {
 
 /// When a backend was dead.
 #[derive(Debug, Clone, Copy)]
-struct Death {
-    from: Instant,
-    until: Instant,
+pub(super) struct Death {
+    /// From then on it answers nobody.
+    pub(super) from: Instant,
+    /// Until then, or until it was avoided for certain.
+    pub(super) until: Instant,
 }
 
 fn kill_again_and_again(
@@ -152,11 +155,11 @@ fn kill_once(tenant: &Tenant, stage: &mut Stage<'_>, victim: Nginx, load: &Runni
     let from = Instant::now();
     victim.process().kill();
     drop(victim);
-    wait_for_health(&mut stage.api, backend, "down");
+    wait_for_health(LIMIT, &mut stage.api, backend, "down");
     load.wait_for(RATE as usize / 2);
     let until = Instant::now();
     let revived = Nginx::start_apart(&tenant.namespace, &tenant.plan.name, backend);
-    wait_for_health(&mut stage.api, backend, "up");
+    wait_for_health(LIMIT, &mut stage.api, backend, "up");
     (Death { from, until }, revived)
 }
 
@@ -172,7 +175,7 @@ fn is_failed(exchange: &Exchange) -> bool {
 }
 
 /// Failures that no death explains: one explains what was under way when it came, and what was sent while it lasted.
-fn unrelated(seen: &Exchanges, deaths: &[Death]) -> Vec<String> {
+pub(super) fn unrelated(seen: &Exchanges, deaths: &[Death]) -> Vec<String> {
     let explains = |exchange: &Exchange, death: &Death| {
         exchange.started + exchange.took >= death.from && exchange.started < death.until
     };
@@ -189,7 +192,7 @@ fn hang(lab: &Lab, stage: &mut Stage<'_>, server: &Nginx) -> Reset {
     let connections = pooled.servers().iter().filter(|known| **known == backend).count();
     assert!(connections > 0, "no connection that stays has come to {backend}");
     server.process().signal(Signal::SIGSTOP);
-    wait_for_health(&mut stage.api, backend, "down");
+    wait_for_health(LIMIT, &mut stage.api, backend, "down");
     let down = logged_down(stage, backend);
     let reset = |pooled: &Pooled| {
         let ended = pooled.ended().into_iter();

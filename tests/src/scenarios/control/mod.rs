@@ -6,6 +6,7 @@ pub mod damage;
 pub mod health;
 pub mod kills;
 pub mod latency;
+pub mod passive;
 pub mod refusals;
 pub mod scale;
 pub mod store_kills;
