@@ -128,9 +128,16 @@ async fn a_packet_is_explained_and_a_wrong_one_is_the_callers_fault() {
     let request = ExplainRequest { interface: None, packet: ExplainPacket::Tuple(tuple) };
     assert_eq!(client.explain(&request).await.unwrap(), explanation);
 
-    let request = ExplainRequest { packet: ExplainPacket::Hex(FrameText("x".to_owned())), ..request };
-    let Err(ClientError::Refused(problem)) = client.explain(&request).await else { panic!("no problem") };
-    assert_eq!((problem.status, problem.problems[0].path.as_str()), (422, "packet.hex"));
+    for (interface, hex, field) in
+        [(None, "x", "packet.hex"), (None, "02:00", "interface"), (Some("lo"), "02:00", "interface")]
+    {
+        let packet = ExplainPacket::Hex(FrameText(hex.to_owned()));
+        let request = ExplainRequest { interface: interface.map(str::to_owned), packet };
+        let Err(ClientError::Refused(problem)) = client.explain(&request).await else {
+            panic!("no problem: {request:?}")
+        };
+        assert_eq!((problem.status, problem.problems[0].path.as_str()), (422, field), "{request:?}");
+    }
     running.stop().await;
 }
 
