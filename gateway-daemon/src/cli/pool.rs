@@ -238,7 +238,9 @@ impl PoolFields {
         put_if(&mut pool.slow_start_secs, self.slow_start);
         match self.check {
             Some(Check::None) => pool.health = None,
-            Some(check) => pool.health = Some(HealthSpec { check: word(check), ..HealthSpec::default() }),
+            Some(check) => {
+                pool.health = Some(Box::new(HealthSpec { check: word(check), ..HealthSpec::default() }));
+            }
             None => {}
         }
         self.put_into_check(pool)
@@ -247,7 +249,7 @@ impl PoolFields {
     fn put_into_check(&self, pool: &mut PoolSpec) -> Result<(), Mistake> {
         let mut unchecked = HealthSpec::default();
         let checked = pool.health.is_some();
-        let health = pool.health.as_mut().unwrap_or(&mut unchecked);
+        let health = pool.health.as_deref_mut().unwrap_or(&mut unchecked);
         put_if(&mut health.interval_ms, self.check_interval);
         put_if(&mut health.timeout_ms, self.check_timeout);
         put_if(&mut health.rise, self.check_rise);

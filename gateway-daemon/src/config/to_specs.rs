@@ -58,7 +58,7 @@ fn pool(pool: &Pool) -> PoolSpec {
         when_all_down: unless(pool.when_all_down, &WhenAllDown::Refuse).map(|word| word.to_string()),
         on_backend_down: unless(pool.on_backend_down, &OnBackendDown::Keep).map(|word| word.to_string()),
         slow_start_secs: unless(slow_start, &0),
-        health: pool.health.as_deref().map(health),
+        health: pool.health.as_deref().map(|check| Box::new(health(check))),
         backend: pool.backends.iter().map(backend).collect(),
     }
 }

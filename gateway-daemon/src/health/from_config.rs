@@ -12,7 +12,7 @@ pub fn targets(config: &Config, carried: impl Fn(&BackendId) -> bool) -> Vec<Tar
     for tenant in config.tenants.iter() {
         for pool in &tenant.pools {
             let Some(settings) = &pool.health else { continue };
-            let check = Arc::new(Check::from(settings));
+            let check = Arc::new(Check::from(&**settings));
             targets.extend(pool.backends.iter().map(|backend| {
                 let id = BackendId::new(tenant, pool, backend);
                 let initial = initial(settings, carried(&id));

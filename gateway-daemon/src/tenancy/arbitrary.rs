@@ -92,7 +92,7 @@ fn pool(subnet: u8, name: &'static str) -> BoxedStrategy<PoolSpec> {
                 when_all_down,
                 on_backend_down,
                 slow_start_secs,
-                health,
+                health: health.map(Box::new),
                 backend: more.into_iter().chain([first]).collect(),
             }
         })

@@ -107,7 +107,7 @@ pub struct PoolSpec {
     pub slow_start_secs: Option<u32>,
     /// How its backends are checked; unchecked ones count as up.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub health: Option<HealthSpec>,
+    pub health: Option<Box<HealthSpec>>,
     /// Its servers.
     #[serde(default)]
     pub backend: Vec<BackendSpec>,

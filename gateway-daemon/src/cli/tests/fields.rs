@@ -62,7 +62,7 @@ fn pool(name: &str) -> PoolSpec {
         when_all_down: Some(text("drop")),
         on_backend_down: Some(text("reset")),
         slow_start_secs: Some(30),
-        health: Some(health()),
+        health: Some(Box::new(health())),
         backend: vec![backend()],
     }
 }
