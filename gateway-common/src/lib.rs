@@ -11,6 +11,7 @@
 //! | [`rewrite`] | the only place that changes packet bytes |
 //! | [`wire`] | header views and checksums |
 //! | [`abi`] | the types of the BPF maps, shared with the kernel side |
+//! | [`layout`] | since which version each map is as it is now |
 //! | [`memory`] | in-memory packet and tables for the host (feature `user`) |
 
 #![no_std]
@@ -24,6 +25,7 @@ pub mod conntrack;
 pub mod drop_reason;
 pub mod forward;
 pub mod hash;
+pub mod layout;
 pub mod limits;
 pub mod maglev;
 #[cfg(any(test, feature = "user"))]

@@ -1,7 +1,7 @@
 //! Every capacity of the data path: what it bounds, why this number, what happens when it is reached.
 
-/// Version of the map layout. It is part of the pin path, so a daemon never adopts maps of another layout.
-/// Raise it with every change in [`crate::abi`].
+/// Version of the map layout. It is part of the pin path, so a daemon never adopts maps of another layout by mistake.
+/// Raise it with every change in [`crate::abi`], and the numbers of the maps that change in [`crate::layout`].
 pub const ABI_VERSION: u32 = 2;
 
 /// Tenants. Per-tenant counters are a per-CPU array of this size (48 B a tenant and CPU); id 0 means "no tenant".

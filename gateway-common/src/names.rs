@@ -35,27 +35,6 @@ pub const TENANT_LABELS: &str = "TENANT_LABELS";
 /// Ring buffer of [`crate::abi::Event`].
 pub const EVENTS: &str = "EVENTS";
 
-/// Maps that hold state and configuration, pinned so that they outlive the daemon.
-pub const PINNED_MAPS: &[&str] = &[
-    SETTINGS,
-    ADDRESSES,
-    LISTENERS,
-    ALLOW_LISTS,
-    TENANT_SOURCES,
-    DESTINATIONS,
-    POOLS,
-    MAGLEV,
-    BACKENDS,
-    INTERFACES,
-    FLOWS,
-    HALF_OPEN,
-    TENANT_STATS,
-    DROPS,
-    COUNTERS,
-    EVENTS,
-    TENANT_LABELS,
-];
-
 /// XDP program for interfaces on NPCI's side.
 pub const XDP_EXTERNAL: &str = "xdp_external";
 /// XDP program for interfaces on the tenants' side.

@@ -2,7 +2,7 @@
 //!
 //! Every type is `#[repr(C)]` without implicit padding (the `bytemuck` derives prove it at compile time) and its size
 //! is asserted. Addresses and ports are kept as they stand on the wire; all other fields are in the machine's byte
-//! order. A change here needs a new [`crate::limits::ABI_VERSION`].
+//! order. A change here needs a new [`crate::limits::ABI_VERSION`], and its number in [`crate::layout`].
 
 mod address;
 mod conntrack;

@@ -15,6 +15,7 @@
 //! | [`explain`] | the way that a packet would take |
 //! | [`sysctl`] | where the kernel's network switches are |
 //! | [`migrate`] | takes over the flows of an earlier version |
+//! | [`shape`] | what a map is to the kernel |
 //! | [`pins`] | where everything is pinned, and how to remove it |
 
 pub mod batch;
@@ -33,6 +34,7 @@ pub mod pins;
 pub mod plan;
 pub mod programs;
 pub mod reset;
+pub mod shape;
 pub mod sysctl;
 pub mod table;
 pub mod tables;

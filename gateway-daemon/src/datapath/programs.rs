@@ -20,6 +20,7 @@ use super::{
     hook::{Choice, Hook},
     link,
     pins::{LinkName, Pins},
+    shape::{self, Shapes},
 };
 
 /// The object that `build.rs` made.
@@ -32,6 +33,11 @@ pub struct TableSizes {
     pub established: u32,
     /// Half-open flows.
     pub half_open: u32,
+}
+
+/// What the programs want the maps to be; the flow tables with their room by default.
+pub fn shapes() -> Result<Shapes> {
+    shape::declared(OBJECT)
 }
 
 /// Loads the object; maps that are pinned already are used as they are.
