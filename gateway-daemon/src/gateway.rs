@@ -2,6 +2,7 @@
 //!
 //! | module | does |
 //! |---|---|
+//! | `load` | loads the programs and fills the tables |
 //! | `apply` | brings the tables to a configuration |
 //! | `heal` | compares the kernel with what it should hold, and repairs it |
 //! | `report`, `explain` | tell operators |
@@ -13,6 +14,7 @@ mod endings;
 pub(crate) mod explain;
 mod forwarding;
 mod heal;
+mod load;
 mod ports;
 mod readiness;
 mod report;
@@ -27,12 +29,12 @@ use std::{
     time::{Instant, SystemTime},
 };
 
-use anyhow::{Result, bail};
+use anyhow::Result;
 use arc_swap::ArcSwap;
 use aya::Ebpf;
 use gateway_common::abi::TenantId;
 use tokio::sync::watch;
-use tracing::{info, warn};
+use tracing::info;
 
 use crate::{
     config::Config,
@@ -43,9 +45,9 @@ use crate::{
         migrate::Migration,
         pins::Pins,
         plan::{Mirror, TenantIds, Touched, check, check_slots},
-        programs::{self, Attachment, TableSizes},
+        programs::{self, Attachment},
         reset::Injector,
-        tables::{self, Tables},
+        tables::Tables,
     },
     health::{BackendId, Standing, Standings},
     metrics::Metrics,
@@ -116,38 +118,14 @@ impl Gateway {
         let earlier = pins.earlier_version()?;
         pins.prepare()?;
         let lock = pins.lock()?;
-        let sizes =
-            TableSizes { established: 2 * config.limits.flows, half_open: 2 * config.limits.half_open_flows };
-        let mut ebpf = programs::load(Some(&pins), sizes)?;
-        let mut tables = Tables::open(&pins)?;
-        let migration = match earlier {
-            Some(earlier) => Some(begin_migration(earlier, &pins, &mut tables)?),
-            None => None,
-        };
-        programs::expiry_program(&mut ebpf)?;
-        refuse_new_identity(&tables, &config)?;
-        let warnings =
-            tables::size_warnings(&tables, [u64::from(sizes.established), u64::from(sizes.half_open)])?;
-        for warning in &warnings {
-            warn!("{warning}");
-        }
-        let mut state = State {
-            ebpf,
-            tenants: tables.known_tenants()?,
-            mirror: apply::recover(&tables)?,
-            out_of_step: false,
-            writes: 0,
-            carried: apply::carried(&tables, migration.as_ref())?,
-            generation: tables.settings()?.generation,
-            tables,
-            host,
-            attachments: Vec::new(),
-            warnings,
-            repairs: Repairs::default(),
-            loaded_at: now,
-        };
-        let standings = state.first_standings(&config);
-        state.apply(&config, &standings, &Touched::All)?;
+        pins.clear_discarded()?;
+        let migration = earlier.map(|earlier| Migration::begin(earlier, &pins)).transpose()?;
+        let loaded = State::load(&config, host, now, &pins, migration.as_ref());
+        let (mut state, standings) = loaded.inspect_err(|_| {
+            if let Some(migration) = &migration {
+                migration.undo(&pins);
+            }
+        })?;
         if let Some(migration) = &migration {
             migration.take_links(&pins)?;
         }
@@ -273,33 +251,6 @@ fn tenants_that_differ(old: &Standings, new: &Standings) -> BTreeSet<String> {
     let gone = old.keys().filter(|id| !new.contains_key(*id));
     let changed = new.iter().filter(differs).map(|(id, _)| id);
     changed.chain(gone).map(|id| id.tenant.to_string()).collect()
-}
-
-/// A migration that fails before any program uses the new maps leaves none of them: with other limits they may be made
-/// anew, and the earlier version goes on.
-fn begin_migration(earlier: Pins, pins: &Pins, tables: &mut Tables) -> Result<Migration> {
-    Migration::begin(earlier, tables).inspect_err(|_| {
-        if pins.link_names().is_ok_and(|links| links.is_empty())
-            && let Err(error) = pins.remove_maps()
-        {
-            warn!("cannot clean up after the failed migration: {error:#}");
-        }
-    })
-}
-
-/// Refuses to change whose flows these are while there are any: known flows would go on under the old address, or never
-/// expire.
-fn refuse_new_identity(tables: &Tables, config: &Config) -> Result<()> {
-    let current = tables.settings()?;
-    let (ingress, egress) = (config.gateway.ingress_vip.get().into(), config.gateway.egress_vip.get().into());
-    let same = current.ingress_vip == ingress && current.egress_vip == egress;
-    if current.node == 0 || (same && current.node == config.node.id.get()) || !tables.has_flows()? {
-        return Ok(());
-    }
-    bail!(
-        "a VIP or the node's id has changed, and flows of the old ones are tracked: put them back, or end all flows with \
-         `gateway-daemon unload`"
-    )
 }
 
 /// Advice about virtual interfaces in XDP, for `status`.

@@ -14,7 +14,7 @@
 //! | [`neighbours`] | keeps next hops resolved |
 //! | [`explain`] | the way that a packet would take |
 //! | [`sysctl`] | where the kernel's network switches are |
-//! | [`migrate`] | takes over the flows of an earlier version |
+//! | [`migrate`] | takes over the maps and flows of an earlier version |
 //! | [`shape`] | what a map is to the kernel |
 //! | [`pins`] | where everything is pinned, and how to remove it |
 

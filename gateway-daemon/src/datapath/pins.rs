@@ -6,7 +6,9 @@
 //! ```
 //!
 //! Everything that the data path needs lives here, so it outlives the daemon. The version is that of the map layout:
-//! a daemon never adopts maps of another one.
+//! a daemon never adopts maps of another one by their path. Those that have not changed it pins under its own as well.
+//!
+//! `<daemon.bpffs>/discarded` is what a killed daemon had no time to remove.
 
 use std::{
     fs::{self, File, TryLockError},
@@ -21,10 +23,7 @@ use nix::{
     sys::statfs::{BPF_FS_MAGIC, statfs},
 };
 
-use super::hook::Hook;
-
-/// The oldest layout whose flows this daemon takes over. Its flows look as they do today.
-const OLDEST_VERSION: u32 = 1;
+use super::{hook::Hook, migrate::OLDEST_VERSION};
 
 /// The directories of one gateway in a BPF file system.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -68,6 +67,10 @@ impl Pins {
 
     fn root(&self) -> PathBuf {
         self.base.join(format!("v{}", self.version))
+    }
+
+    fn discarded(&self) -> PathBuf {
+        self.base.join("discarded")
     }
 
     /// Where maps are pinned.
@@ -204,6 +207,27 @@ impl Pins {
             self.remove_map(name)?;
         }
         Ok(names.len())
+    }
+
+    /// Removes all of this version. In one step as far as others see: a daemon that is killed on the way leaves nothing
+    /// that the next one would take for it.
+    pub fn discard(&self) -> Result<()> {
+        self.clear_discarded()?;
+        let (from, to) = (self.root(), self.discarded());
+        fs::rename(&from, &to)
+            .with_context(|| format!("cannot move {} to {}", from.display(), to.display()))?;
+        self.clear_discarded()
+    }
+
+    /// Removes what was discarded.
+    pub fn clear_discarded(&self) -> Result<()> {
+        let path = self.discarded();
+        match fs::remove_dir_all(&path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                Err(error).with_context(|| format!("cannot remove {}", path.display()))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Removes the directories, which must be empty by now. The configured one stays when it was there before us (a

@@ -92,6 +92,22 @@ pub struct Target {
     pub choice: Choice,
 }
 
+/// Loads the programs that the targets want first: whatever the kernel has against one, it says before any link is
+/// touched.
+///
+/// # Errors
+///
+/// When the kernel refuses one.
+pub fn load_for(ebpf: &mut Ebpf, targets: &[Target]) -> Result<()> {
+    for target in targets {
+        match target.choice.hook {
+            Hook::Tc => drop(tc_program(ebpf, target.side)?),
+            Hook::XdpNative | Hook::XdpGeneric => drop(xdp_program(ebpf, target.side)?),
+        }
+    }
+    Ok(())
+}
+
 /// Attaches every target, then removes the links that no target wants any more.
 ///
 /// # Errors

@@ -291,9 +291,9 @@ impl Tables {
 
     /// Adds counters of an earlier version to these.
     pub fn add_counters(&mut self, earlier: &EarlierCounters) -> Result<()> {
-        add(&mut self.tenant_stats, &earlier.tenant_stats, TenantStats::add)?;
-        add(&mut self.drops, &earlier.drops, |sum, more| *sum += more)?;
-        add(&mut self.counters, &earlier.counters, |sum, more| *sum += more)
+        add(&mut self.tenant_stats, earlier.tenant_stats.as_ref(), TenantStats::add)?;
+        add(&mut self.drops, earlier.drops.as_ref(), |sum, more| *sum += more)?;
+        add(&mut self.counters, earlier.counters.as_ref(), |sum, more| *sum += more)
     }
 
     /// Is any flow tracked?
@@ -313,29 +313,38 @@ pub fn open_settings(pins: &Pins) -> Result<Settings> {
     settings.get(&0, 0).context("cannot read the settings of an earlier version")
 }
 
-/// Per-CPU counters of an earlier version.
+/// Per-CPU counters of an earlier version, those that this one does not share.
 pub struct EarlierCounters {
-    tenant_stats: PerCpuArray<MapData, TenantStats>,
-    drops: PerCpuArray<MapData, u64>,
-    counters: PerCpuArray<MapData, u64>,
+    tenant_stats: Option<PerCpuArray<MapData, TenantStats>>,
+    drops: Option<PerCpuArray<MapData, u64>>,
+    counters: Option<PerCpuArray<MapData, u64>>,
 }
 
 impl EarlierCounters {
-    /// Opens them.
-    pub fn open(pins: &Pins) -> Result<Self> {
+    /// Opens the `wanted` ones.
+    pub fn open(pins: &Pins, wanted: impl Fn(&str) -> bool) -> Result<Self> {
         Ok(Self {
-            tenant_stats: typed!(pins, names::TENANT_STATS, PerCpuArray),
-            drops: typed!(pins, names::DROPS, PerCpuArray),
-            counters: typed!(pins, names::COUNTERS, PerCpuArray),
+            tenant_stats: open_counters(pins, names::TENANT_STATS, &wanted)?,
+            drops: open_counters(pins, names::DROPS, &wanted)?,
+            counters: open_counters(pins, names::COUNTERS, &wanted)?,
         })
     }
 }
 
+fn open_counters<V: aya::Pod>(
+    pins: &Pins,
+    name: &str,
+    wanted: impl Fn(&str) -> bool,
+) -> Result<Option<PerCpuArray<MapData, V>>> {
+    if wanted(name) { Ok(Some(typed!(pins, name, PerCpuArray))) } else { Ok(None) }
+}
+
 fn add<V: aya::Pod>(
     sums: &mut PerCpuArray<MapData, V>,
-    earlier: &PerCpuArray<MapData, V>,
+    earlier: Option<&PerCpuArray<MapData, V>>,
     add: impl Fn(&mut V, &V),
 ) -> Result<()> {
+    let Some(earlier) = earlier else { return Ok(()) };
     for index in 0..sums.len().min(earlier.len()) {
         let mut values = sums.get(&index, 0)?.to_vec();
         for (sum, more) in values.iter_mut().zip(earlier.get(&index, 0)?.iter()) {

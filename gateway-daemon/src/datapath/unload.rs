@@ -19,6 +19,7 @@ pub fn unload(config: &Config) -> Result<Vec<String>> {
         return Ok(Vec::new());
     }
     let _lock = pins.lock()?;
+    pins.clear_discarded()?;
     let mut done = Vec::new();
     for pins in pins.earlier_version()?.into_iter().chain([pins]) {
         done.extend(unload_version(&pins)?);

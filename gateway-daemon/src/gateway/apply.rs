@@ -33,7 +33,8 @@ pub fn carried(tables: &Tables, migration: Option<&Migration>) -> Result<HashSet
         in_slots.extend(tables.slots(pool)?);
     }
     let carried = contents.backends.iter().filter(|(id, _)| in_slots.contains(id)).map(|(_, row)| row);
-    let carried = carried.chain(migration.into_iter().flat_map(Migration::carried));
+    let earlier = migration.map(Migration::carried).transpose()?.unwrap_or_default();
+    let carried = carried.chain(&earlier);
     Ok(carried.map(|row| (row.tenant, row.address.into(), row.port.number())).collect())
 }
 
