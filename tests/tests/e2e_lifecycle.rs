@@ -3,7 +3,7 @@
 use gateway_tests::{
     scenarios::{
         expiry::{self, HALF_OPEN},
-        lifecycle, unload,
+        layouts, lifecycle, unload,
     },
     topology::Mode,
 };
@@ -17,6 +17,7 @@ fn traffic_goes_on(mode: Mode) {
         assert!(event.requests > 0 && event.datagrams > 0, "{event:?}");
     }
     assert!(seen.drops.is_empty(), "{mode:?}: {:?}", seen.drops);
+    assert!(seen.migration_drops.is_empty(), "{mode:?}: {:?}", seen.migration_drops);
 }
 
 #[test]
@@ -32,6 +33,16 @@ fn traffic_goes_on_in_native_xdp() {
 #[test]
 fn traffic_goes_on_in_generic_xdp() {
     traffic_goes_on(Mode::XdpGeneric);
+}
+
+#[test]
+fn another_layout_is_refused_or_taken_over_and_traffic_goes_on() {
+    let seen = layouts::run(Mode::Tc);
+    for event in &seen.events {
+        assert!(event.failures.is_empty(), "{event:#?}");
+        assert_eq!(event.lost_datagrams, 0, "{event:#?}");
+    }
+    assert_eq!(seen.drops, 0, "{seen:#?}");
 }
 
 #[test]

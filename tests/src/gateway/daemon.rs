@@ -8,7 +8,6 @@ use std::process::Output;
 use std::thread;
 use std::time::Duration;
 
-use gateway_common::limits::ABI_VERSION;
 use gateway_daemon::datapath::{pins::Pins, tables::Tables};
 use serde_json::Value;
 
@@ -105,14 +104,13 @@ impl<'lab> Gateway<'lab> {
         self.process = Some(Proc::spawn(&self.topology.gateway, "gateway-daemon", command));
     }
 
-    /// Gives the pinned state the name of the layout before; returns the paths of that one and of this one's. Flows look
-    /// the same in both. The daemon must not be running.
+    /// Gives the pinned state the name of another layout; returns the paths of that one and of the one before. Flows look
+    /// the same in all of them. The daemon must not be running.
     #[track_caller]
-    pub fn rename_to_earlier_layout(&self) -> [PathBuf; 2] {
-        let pinned = |version: u32| self.bpffs.path().join(format!("v{version}"));
-        let (before, now) = (pinned(ABI_VERSION - 1), pinned(ABI_VERSION));
-        fs::rename(&now, &before).expect("rename the pinned state");
-        [before, now]
+    pub fn rename_layout(&self, from: u32, to: u32) -> [PathBuf; 2] {
+        let [to, from] = [to, from].map(|version| self.bpffs.path().join(format!("v{version}")));
+        fs::rename(&from, &to).expect("rename the pinned state");
+        [to, from]
     }
 
     /// Another binary for the next start and for subcommands, as after an upgrade.

@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, fs, path::PathBuf};
 
+use gateway_common::limits::ABI_VERSION;
 use serde_json::Value;
 
 use super::continuity::{Continuity, Interlude, Stage};
@@ -13,7 +14,7 @@ use crate::{
 };
 
 /// All tenants.
-const ALL: [usize; 3] = [1, 2, 3];
+pub(super) const ALL: [usize; 3] = [1, 2, 3];
 /// Those that stay when the third is removed.
 const STAYING: [usize; 2] = [1, 2];
 
@@ -33,7 +34,7 @@ pub struct Lifecycle {
     /// Stopped, and not started again because its configuration is broken; then mended.
     pub refusal: Continuity,
     /// Packets that it dropped while it took over from the earlier layout, by reason: for some milliseconds programs of
-    /// both run, each on tables of its own. Senders repeat them.
+    /// both run.
     pub migration_drops: BTreeMap<String, u64>,
     /// Packets that it dropped in all the other time, by reason.
     pub drops: BTreeMap<String, u64>,
@@ -93,19 +94,19 @@ fn restart(interlude: &mut Interlude<'_, '_>) {
 
 fn earlier_layout(interlude: &mut Interlude<'_, '_>) {
     stop(interlude);
-    let [before, now] = interlude.gateway.rename_to_earlier_layout();
+    let [before, now] = interlude.gateway.rename_layout(ABI_VERSION, ABI_VERSION - 1);
     interlude.look("while it was stopped");
     interlude.gateway.launch();
     require_adoption(interlude);
     interlude.require(!before.exists() && now.exists(), || "the earlier state is still there".to_owned());
 }
 
-fn stop(interlude: &mut Interlude<'_, '_>) {
+pub(super) fn stop(interlude: &mut Interlude<'_, '_>) {
     let status = interlude.gateway.process().stop();
     interlude.require(status.success(), || format!("SIGTERM: {status}"));
 }
 
-fn require_adoption(interlude: &mut Interlude<'_, '_>) {
+pub(super) fn require_adoption(interlude: &mut Interlude<'_, '_>) {
     let status = interlude.gateway.cli(&["status"]);
     let interfaces = status["interfaces"].as_array().cloned().unwrap_or_default();
     let adopted = interfaces.iter().filter(|interface| interface["adopted"] == true).count();

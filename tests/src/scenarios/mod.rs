@@ -9,6 +9,7 @@ pub mod bulk;
 pub mod continuity;
 pub mod control;
 pub mod expiry;
+pub mod layouts;
 pub mod lifecycle;
 pub mod requests;
 pub mod reset;

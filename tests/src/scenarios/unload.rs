@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use gateway_common::limits::ABI_VERSION;
+
 use super::system_state::SystemState;
 use crate::{
     gateway::Gateway,
@@ -70,7 +72,7 @@ fn stop(gateway: &Gateway<'_>, leftovers: &mut Vec<String>) {
 /// Stops the daemon and gives its state the name of the layout before.
 fn as_of_an_earlier_layout(gateway: &mut Gateway<'_>, leftovers: &mut Vec<String>) {
     stop(gateway, leftovers);
-    gateway.rename_to_earlier_layout();
+    gateway.rename_layout(ABI_VERSION, ABI_VERSION - 1);
 }
 
 /// Those changes that do not go away by themselves: the kernel takes programs off some milliseconds after the last pin

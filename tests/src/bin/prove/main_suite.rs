@@ -18,9 +18,6 @@ use crate::{
     row::{Kind, Measured, Promise, Target},
 };
 
-/// Of all connections of the test, some have a packet on its way in the milliseconds when an interface has the new
-/// program and another one still the old.
-const MIGRATION_DROPS: f64 = 50.0;
 /// Of each bulk transfer, in MiB.
 const TRANSFER_MIB: u64 = 1024;
 /// The same when there is little time.
@@ -179,13 +176,7 @@ fn lifecycle(mode: Mode) -> Proof {
             0,
             "packets",
         ),
-        Promise {
-            id: format!("migration-drops-{name}"),
-            kind: Kind::Correctness,
-            text: "packets dropped while both layouts run, repeated by senders".to_owned(),
-            target: Target::AtMost(MIGRATION_DROPS),
-            unit: "packets",
-        },
+        of.correct("migration-drops", "packets dropped while programs of both layouts run", 0, "packets"),
     ];
     Proof::new(format!("lifecycle {name}"), promises, move || {
         let seen = lifecycle::run(mode);
