@@ -3,7 +3,9 @@
 use std::{fs, path::Path, time::Duration};
 
 use aya::maps::MapData;
+use aya_obj::Map;
 use gateway_common::{limits::ABI_VERSION, names};
+use gateway_daemon::datapath::shape::Shape;
 
 use super::{
     continuity::{Continuity, Interlude, Stage},
@@ -28,8 +30,10 @@ const FAILED: i32 = 1;
 pub struct Layouts {
     /// One result an event.
     pub events: Vec<Continuity>,
-    /// Packets dropped in all of that.
+    /// Packets dropped in all of that, but for the last event.
     pub drops: u64,
+    /// Packets dropped in the last event: for some milliseconds each version has flow tables of its own.
+    pub copy_drops: u64,
 }
 
 /// Lets all of it happen to one gateway.
@@ -37,12 +41,15 @@ pub struct Layouts {
 pub fn run(mode: Mode) -> Layouts {
     let lab = Lab::new(mode);
     let mut stage = Stage::new(&lab, World::start(&lab));
-    let events = vec![
+    let mut events = vec![
         stage.during("newer layout", &ALL, newer_layout),
         stage.during("migration that fails", &ALL, failing_migration),
         stage.during("larger tables", &ALL, |interlude| larger_tables(&lab, interlude)),
     ];
-    Layouts { events, drops: stage.world.gateway.drops().values().sum() }
+    let dropped = |stage: &Stage<'_>| stage.world.gateway.drops().values().sum::<u64>();
+    let drops = dropped(&stage);
+    events.push(stage.during("flow tables of its own", &ALL, other_flow_tables));
+    Layouts { events, drops, copy_drops: dropped(&stage) - drops }
 }
 
 /// The state of a version that this one does not know is refused, and stays.
@@ -87,6 +94,34 @@ fn larger_tables(lab: &Lab, interlude: &mut Interlude<'_, '_>) {
     interlude.gateway.rename_layout(ABI_VERSION, ABI_VERSION - 1);
     start_again(interlude);
     require_same_table(interlude, before, "after a migration");
+}
+
+/// The new version has flow tables of its own, as an interrupted migration of a build that shared none has left it: some
+/// link was taken, and all flows have to be copied.
+fn other_flow_tables(interlude: &mut Interlude<'_, '_>) {
+    stop(interlude);
+    let [earlier, now] = interlude.gateway.rename_layout(ABI_VERSION, ABI_VERSION - 1);
+    for directory in ["", "maps", "links"] {
+        fs::create_dir(now.join(directory)).expect("make a directory of pins");
+    }
+    let link =
+        fs::read_dir(earlier.join("links")).expect("list links").next().expect("a link").expect("a link");
+    fs::rename(link.path(), now.join("links").join(link.file_name())).expect("take a link");
+    for name in [names::FLOWS, names::HALF_OPEN] {
+        pin_empty_copy(&earlier.join("maps").join(name), &now.join("maps").join(name));
+    }
+    let made = flow_table(interlude.gateway);
+    start_again(interlude);
+    let used = flow_table(interlude.gateway);
+    interlude.require(used == made, || format!("table (id, room) {used:?} instead of {made:?}"));
+    interlude.require(!earlier.exists(), || "the earlier state is still there".to_owned());
+}
+
+/// Another table like this one, without entries.
+fn pin_empty_copy(of: &Path, to: &Path) {
+    let shape = Shape::of(&MapData::from_pin(of).expect("open a pinned table")).expect("its shape");
+    let map = Map::new_from_params(shape.kind, shape.key, shape.value, shape.entries, shape.flags);
+    MapData::create(map, "COPY", None).expect("make a table").pin(to).expect("pin a table");
 }
 
 fn start_again(interlude: &mut Interlude<'_, '_>) {
