@@ -36,7 +36,7 @@ fn status_tells_interfaces_tenants_and_vips() {
         assert_eq!(status["vips"]["ingress"], lab.plan.ingress_vip.to_string());
         assert!(status["tenants"][0]["flows_opened"].as_u64() >= Some(2), "{status:#}");
         let text = shown(&world, "status");
-        for part in ["gateway  up", "ext0", "int3", "bank-1", "192.0.2.20", hook] {
+        for part in ["gateway  up", "ext0", "int.3", "bank-1", "192.0.2.20", hook] {
             assert!(text.contains(part), "{part} in {text}");
         }
     }

@@ -44,9 +44,11 @@ pub struct LinkName {
 }
 
 impl LinkName {
-    /// The file name. Interface names never contain `@` here: `ip` shows it as a separator too.
+    /// The file name. A BPF file system takes no dots (`bpf_lookup` in kernel/bpf/inode.c), which names of VLAN devices
+    /// usually have: they stand there as `%2E`, and `%` as `%25`.
     pub fn file_name(&self) -> String {
-        format!("{}@{}@{}", self.interface, self.ifindex, self.hook)
+        let interface = self.interface.replace('%', "%25").replace('.', "%2E");
+        format!("{interface}@{}@{}", self.ifindex, self.hook)
     }
 
     /// From a file name; `None` if it is not of this form.
@@ -55,7 +57,8 @@ impl LinkName {
         let hook = parts.next()?;
         let hook = Hook::ALL.into_iter().find(|known| known.name() == hook)?;
         let ifindex = parts.next()?.parse().ok()?;
-        Some(Self { interface: parts.next()?.to_owned(), ifindex, hook })
+        let interface = parts.next()?.replace("%2E", ".").replace("%25", "%");
+        Some(Self { interface, ifindex, hook })
     }
 }
 
@@ -287,8 +290,11 @@ mod tests {
     #[test]
     fn link_names_survive_the_file_system() {
         for hook in Hook::ALL {
-            let name = LinkName { interface: "eth0.100".to_owned(), ifindex: 7, hook };
-            assert_eq!(LinkName::parse(&name.file_name()), Some(name));
+            for interface in ["eth0.100", "eth0", "a@b%2E%25.c"] {
+                let name = LinkName { interface: interface.to_owned(), ifindex: 7, hook };
+                assert!(!name.file_name().contains('.'), "{}", name.file_name());
+                assert_eq!(LinkName::parse(&name.file_name()), Some(name));
+            }
         }
         for bad in ["", "eth0", "eth0@x@tc", "eth0@1@nonsense", "@"] {
             assert_eq!(LinkName::parse(bad), None, "{bad}");

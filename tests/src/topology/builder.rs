@@ -139,7 +139,8 @@ impl Builder {
     fn add_tenant(&self, session: &Arc<Session>, gateway: &Namespace, number: usize) -> Tenant {
         let plan = TenantPlan::numbered(number);
         let namespace = Namespace::create(session, &format!("tenant{number}"));
-        let link = link("eth0", &format!("int{number}"), number);
+        // With a dot, as VLAN devices are called: it must not get into names where the kernel takes none.
+        let link = link("eth0", &format!("int.{number}"), number);
         let near = [plan.gateway];
         self.connect(&link, (&namespace, &plan.backends), (gateway, &near), plan.subnet.prefix_len());
         namespace.ip(&["route", "add", "default", "via", &plan.gateway.to_string()]);
