@@ -4,7 +4,7 @@ use std::{collections::HashSet, net::Ipv4Addr};
 
 use anyhow::{Context as _, Result};
 use gateway_common::abi::TenantId;
-use tracing::info;
+use tracing::{error, info};
 
 use super::{Gateway, State, attach, forwarding};
 use crate::{
@@ -91,7 +91,7 @@ impl State {
             forwarding: &forwarding,
             now_ns: monotonic_ns(),
         };
-        let changes = self.mirror.plan(&wish, touched)?;
+        let (changes, misfits) = self.mirror.plan(&wish, touched)?;
         if !changes.interfaces.is_empty() {
             forwarding::switch_off_removed(&self.tables, self.mirror.interfaces())?;
         }
@@ -103,7 +103,10 @@ impl State {
                 "tables brought to the configuration"
             );
         }
-        Ok(changes.len())
+        for misfit in &misfits {
+            error!("{misfit}");
+        }
+        misfits.into_iter().next().map_or(Ok(changes.len()), |misfit| Err(misfit.into()))
     }
 
     /// Attaches what is to be attached, and nothing else.

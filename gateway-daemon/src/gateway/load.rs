@@ -12,7 +12,7 @@ use crate::{
         host::Host,
         migrate::Migration,
         pins::Pins,
-        plan::Touched,
+        plan::{PlanError, Touched},
         programs::{self, TableSizes},
         tables::{self, Tables},
     },
@@ -63,7 +63,13 @@ impl State {
             loaded_at: now,
         };
         let standings = state.first_standings(config);
-        state.apply(config, &standings, &Touched::All)?;
+        if let Err(error) = state.apply(config, &standings, &Touched::All) {
+            // The others are served; healing tries again.
+            if !matches!(error.downcast_ref(), Some(PlanError::NoRoomForSlots { .. })) {
+                return Err(error);
+            }
+            state.warnings.push(format!("{error}"));
+        }
         Ok((state, standings))
     }
 }

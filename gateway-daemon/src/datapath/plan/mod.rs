@@ -60,11 +60,12 @@ pub enum PlanError {
     },
     /// There are enough slots, but not in one piece.
     #[error(
-        "no {wanted} hash slots in a row are free for {tenant:?}: restart the daemon, or use smaller pools"
+        "no {wanted} hash slots in a row are free for the tenant {tenant}, which stays as it was: use fewer or smaller \
+         pools; the daemon tries again"
     )]
     NoRoomForSlots {
-        /// Whose pool.
-        tenant: TenantId,
+        /// Whose pools.
+        tenant: String,
         /// How many it needs.
         wanted: u32,
     },
@@ -126,8 +127,12 @@ pub struct Mirror {
 
 impl Mirror {
     /// The writes that bring the tables to `wish`. From then on the mirror takes them for done: if they are not, it
-    /// must be read anew with [`Mirror::recover`].
-    pub fn plan(&mut self, wish: &Wish<'_>, touched: &Touched) -> Result<Changes, PlanError> {
+    /// must be read anew with [`Mirror::recover`]. Tenants that do not fit stay as they were and are named.
+    pub fn plan(
+        &mut self,
+        wish: &Wish<'_>,
+        touched: &Touched,
+    ) -> Result<(Changes, Vec<PlanError>), PlanError> {
         check_slots(wish.config)?;
         let interfaces = interfaces(wish)?;
         let mut changes = std::mem::take(&mut self.strays);
@@ -140,12 +145,17 @@ impl Mirror {
             changes: &mut changes,
             now_ns: wish.now_ns,
         };
+        let mut misfits = Vec::new();
         for (id, tenant) in touched_tenants(wish, touched) {
-            let old = self.tenants.remove(&id).unwrap_or_default();
-            self.tenants.insert(id, placer.place(id, tenant, old)?);
+            let mut old = self.tenants.remove(&id).unwrap_or_default();
+            let new = placer.place(id, tenant, &mut old).unwrap_or_else(|misfit| {
+                misfits.push(misfit);
+                old
+            });
+            self.tenants.insert(id, new);
         }
         changes.settle();
-        Ok(changes)
+        Ok((changes, misfits))
     }
 
     fn plan_shared(&mut self, wish: &Wish<'_>, interfaces: Vec<(u32, Interface)>, changes: &mut Changes) {
@@ -269,7 +279,10 @@ pub fn contents(
     check(config, host)?;
     let mut mirror = Mirror::default();
     let wish = Wish { config, host, ids, shares: &AllUp, generation, forwarding: &[], now_ns: 0 };
-    let changes = mirror.plan(&wish, &Touched::All)?;
+    let (changes, misfits) = mirror.plan(&wish, &Touched::All)?;
+    if let Some(misfit) = misfits.into_iter().next() {
+        return Err(misfit);
+    }
     Ok(Contents {
         settings: shared::settings(config, generation),
         addresses: changes.addresses.put,

@@ -54,11 +54,17 @@ pub struct Runs {
     free: BTreeMap<u32, u32>,
     /// Runs that rest, with the time until which they do, earliest first.
     resting: VecDeque<(u64, Run)>,
+    /// How many slots are free, those that rest left out.
+    room: u32,
 }
 
 impl Default for Runs {
     fn default() -> Self {
-        Self { free: [(0, limits::MAGLEV_SLOTS_MAX)].into(), resting: VecDeque::new() }
+        Self {
+            free: [(0, limits::MAGLEV_SLOTS_MAX)].into(),
+            resting: VecDeque::new(),
+            room: limits::MAGLEV_SLOTS_MAX,
+        }
     }
 }
 
@@ -77,7 +83,8 @@ impl Runs {
         if start < limits::MAGLEV_SLOTS_MAX {
             free.insert(start, limits::MAGLEV_SLOTS_MAX - start);
         }
-        Self { free, resting: VecDeque::new() }
+        let room = free.values().sum();
+        Self { free, resting: VecDeque::new(), room }
     }
 
     /// The first run that is long enough; none when there is none.
@@ -91,7 +98,19 @@ impl Runs {
         if found > len {
             self.free.insert(first + len, found - len);
         }
+        self.room -= len;
         Some(Run { first, len })
+    }
+
+    /// Are so many slots free in one piece?
+    pub fn fits(&mut self, len: u32, now_ns: u64) -> bool {
+        self.wake(now_ns);
+        len == 0 || self.free.values().any(|found| *found >= len)
+    }
+
+    /// Is less than a quarter of all slots free?
+    pub fn is_scarce(&self) -> bool {
+        self.room < limits::MAGLEV_SLOTS_MAX / 4
     }
 
     /// Gives a run back.
@@ -112,6 +131,7 @@ impl Runs {
 
     /// Adds a run to the free ones, together with those that it touches.
     fn join(&mut self, run: Run) {
+        self.room += run.len;
         let (mut first, mut len) = (run.first, run.len);
         if let Some((&before, &size)) = self.free.range(..first).next_back()
             && before + size == first

@@ -122,32 +122,40 @@ pub struct Placer<'a> {
 
 impl Placer<'_> {
     /// Makes `old` what the configuration says of `tenant`.
+    ///
+    /// # Errors
+    ///
+    /// When its pools do not fit: `old` is as it was, and nothing is to be written.
     pub fn place(
         &mut self,
         id: TenantId,
         tenant: &config::Tenant,
-        mut old: Placed,
+        old: &mut Placed,
     ) -> Result<Placed, PlanError> {
-        adopt_found_pools(&mut old, self.config, tenant);
+        adopt_found_pools(old, self.config, tenant);
+        let wanted = slots_to_take(tenant, old);
+        if !self.numbers.runs.fits(wanted, self.now_ns) {
+            return Err(PlanError::NoRoomForSlots { tenant: tenant.name.as_str().to_owned(), wanted });
+        }
         let mut new = Placed {
-            backends: self.backends(id, tenant, &old),
+            backends: self.backends(id, tenant, old),
             pools: LiteMap::with_capacity(tenant.pools.len() + tenant.egress.len()),
             ..Placed::default()
         };
         new.addresses = vec![(tenant.nat_ip.get().into(), OwnedAddress::nat_ip(id))];
         new.sources = sources(id, tenant);
         new.destinations = destinations(self.config, id, tenant);
-        self.pools(id, tenant, &mut old, &mut new)?;
+        self.pools(tenant, old, &mut new)?;
         for listener in &tenant.listeners {
-            let row = self.listener(id, tenant, listener, &old, &mut new);
+            let row = self.listener(id, tenant, listener, old, &mut new);
             new.listeners.push(row);
         }
         for egress in &tenant.egress {
             let row = self.egress(id, tenant, egress, &new);
             new.listeners.push(row);
         }
-        self.write_differences(&old, &new);
-        self.give_back(&old, &new);
+        self.write_differences(old, &new);
+        self.give_back(old, &new);
         new.shrink();
         Ok(new)
     }
@@ -184,7 +192,6 @@ impl Placer<'_> {
 
     fn pools(
         &mut self,
-        id: TenantId,
         tenant: &config::Tenant,
         old: &mut Placed,
         new: &mut Placed,
@@ -196,12 +203,12 @@ impl Placer<'_> {
             });
             let members = members.collect();
             let key = PoolKey::Inside(pool.name.as_str().to_owned());
-            self.pool(id, key, members, pool.when_all_down, old, new)?;
+            self.pool(tenant, key, members, pool.when_all_down, (old, new))?;
         }
         for egress in &tenant.egress {
             let to = (egress.to.address.get(), egress.to.port.get());
             let key = egress_key(egress);
-            self.pool(id, key, vec![(to, 1)], config::WhenAllDown::Refuse, old, new)?;
+            self.pool(tenant, key, vec![(to, 1)], config::WhenAllDown::Refuse, (old, new))?;
         }
         Ok(())
     }
@@ -216,20 +223,19 @@ impl Placer<'_> {
 
     fn pool(
         &mut self,
-        tenant: TenantId,
+        tenant: &config::Tenant,
         key: PoolKey,
         members: Vec<((Ipv4Addr, u16), u32)>,
         when_all_down: config::WhenAllDown,
-        old: &mut Placed,
-        new: &mut Placed,
+        (old, new): (&mut Placed, &mut Placed),
     ) -> Result<(), PlanError> {
         let candidates: Vec<Candidate> = members
             .into_iter()
             .map(|(place, weight)| Candidate { id: new.backends[&place], identity: identity(place), weight })
             .collect();
         let hash = hash_of(candidates.iter().map(|member| (member.id, member.weight)));
-        let known = old.pools.get(&key);
-        if let Some(known) = known
+        let known = old.pools.get(&key).cloned();
+        if let Some(known) = &known
             && known.members == Some(hash)
             && known.value == pool_value(known.run(), when_all_down)
         {
@@ -237,13 +243,9 @@ impl Placer<'_> {
             return Ok(());
         }
         let slots = maglev::build(&candidates, maglev::table_size(candidates.len()));
-        let slots_hash = hash_of_slots(&slots);
-        let twin = known.cloned().or_else(|| take_twin(old, slots_hash, slots.len()));
+        let twin = known.or_else(|| take_twin(old, hash_of_slots(&slots), slots.len()));
         let id = twin.as_ref().map_or_else(|| self.numbers.pools.take(), |twin| twin.id);
-        let run = match &twin {
-            Some(twin) if twin.slots == slots_hash && twin.run().len as usize == slots.len() => twin.run(),
-            _ => self.new_run(tenant, slots)?,
-        };
+        let (run, slots_hash) = self.place_slots(tenant, &candidates, slots, twin.as_ref())?;
         let value = pool_value(run, when_all_down);
         if twin.as_ref().is_none_or(|twin| twin.value != value) {
             self.changes.pools.put.push((id, value));
@@ -255,14 +257,45 @@ impl Placer<'_> {
         Ok(())
     }
 
-    fn new_run(&mut self, tenant: TenantId, slots: Vec<u32>) -> Result<Run, PlanError> {
+    /// Finds a place for a pool's slots; returns it with the hash of what stands there then.
+    ///
+    /// As long as there is room they get another run, so that all of them change in one step. In a change of thousands of
+    /// pools room becomes scarce: then slot by slot in the run that the pool has, even if that is not of the best length.
+    fn place_slots(
+        &mut self,
+        tenant: &config::Tenant,
+        candidates: &[Candidate],
+        slots: Vec<u32>,
+        twin: Option<&PlacedPool>,
+    ) -> Result<(Run, u64), PlanError> {
+        let hash = hash_of_slots(&slots);
         let len = u32::try_from(slots.len()).unwrap_or(u32::MAX);
-        let run = self.numbers.runs.take(len, self.now_ns);
-        let run = run.ok_or(PlanError::NoRoomForSlots { tenant, wanted: len })?;
+        let present = twin.map(PlacedPool::run);
+        if let Some((run, known)) = present.zip(twin.map(|twin| twin.slots))
+            && run.len == len
+            && (known == hash || self.numbers.runs.is_scarce())
+        {
+            if known != hash {
+                self.write_slots(run, slots);
+            }
+            return Ok((run, hash));
+        }
+        if let Some(run) = self.numbers.runs.take(len, self.now_ns) {
+            self.write_slots(run, slots);
+            return Ok((run, hash));
+        }
+        let no_room = || PlanError::NoRoomForSlots { tenant: tenant.name.as_str().to_owned(), wanted: len };
+        let run = present.filter(|run| can_hold(*run, candidates.len())).ok_or_else(no_room)?;
+        let slots = maglev::build(candidates, run.len);
+        let hash = hash_of_slots(&slots);
+        self.write_slots(run, slots);
+        Ok((run, hash))
+    }
+
+    fn write_slots(&mut self, run: Run, slots: Vec<u32>) {
         if run.len > 0 {
             self.changes.slots.push(Slots { first: run.first, backends: slots });
         }
-        Ok(run)
     }
 
     fn listener(
@@ -347,6 +380,25 @@ impl Placer<'_> {
             self.numbers.backends.give(*id);
         }
     }
+}
+
+/// Is a run of the length that so many members want, or of another in which their shares are right to a tenth?
+fn can_hold(run: Run, members: usize) -> bool {
+    run.len == maglev::table_size(members) || run.len as usize >= 10 * members
+}
+
+/// Slots for which a tenant needs a new run, if there is no better way.
+fn slots_to_take(tenant: &config::Tenant, old: &Placed) -> u32 {
+    let of = |key: &PoolKey, members: usize| {
+        let present = old.pools.get(key).is_some_and(|pool| can_hold(pool.run(), members));
+        if present { 0 } else { maglev::table_size(members) }
+    };
+    let inside = tenant.pools.iter().map(|pool| {
+        let key = PoolKey::Inside(pool.name.as_str().to_owned());
+        of(&key, pool.backends.len())
+    });
+    let egress = tenant.egress.iter().map(|egress| of(&egress_key(egress), 1));
+    inside.chain(egress).fold(0, u32::saturating_add)
 }
 
 /// Pools that were found in the tables are those of the listeners that lead to them.

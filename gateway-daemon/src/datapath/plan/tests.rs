@@ -433,6 +433,7 @@ impl Applied {
 struct Gateway {
     mirror: Mirror,
     applied: Applied,
+    misfits: Vec<PlanError>,
     now_ns: u64,
 }
 
@@ -450,9 +451,17 @@ impl Gateway {
             forwarding: &[],
             now_ns: self.now_ns,
         };
-        let changes = self.mirror.plan(&wish, touched).unwrap();
+        let (changes, misfits) = self.mirror.plan(&wish, touched).unwrap();
         self.applied.apply(&changes);
+        self.misfits = misfits;
         changes.len()
+    }
+
+    /// Takes all slots that are free but so many.
+    fn leave_room(&mut self, slots: u32) {
+        let runs = &mut self.mirror.numbers.runs;
+        let largest = (0..=limits::MAGLEV_SLOTS_MAX).rev().find(|len| runs.fits(*len, 0)).unwrap();
+        runs.take(largest - slots, 0).unwrap();
     }
 
     fn restarted(&self) -> Self {
@@ -460,7 +469,7 @@ impl Gateway {
             Ok(placed::hash_of_slots(&self.applied.slots_of(pool)))
         };
         let mirror = Mirror::recover(self.applied.contents(), slots_of).unwrap();
-        Self { mirror, applied: self.applied.clone(), now_ns: self.now_ns }
+        Self { mirror, applied: self.applied.clone(), misfits: Vec::new(), now_ns: self.now_ns }
     }
 }
 
@@ -547,8 +556,39 @@ fn a_new_weight_is_one_write_that_packets_can_see() {
         forwarding: &[],
         now_ns: 1,
     };
-    let changes = gateway.mirror.plan(&wish, &Touched::All).unwrap();
+    let (changes, _) = gateway.mirror.plan(&wish, &Touched::All).unwrap();
     assert_eq!((changes.len(), changes.slots.len(), changes.pools.put.len()), (2, 1, 1));
+}
+
+/// A change of most pools at once finds no second place for all of them.
+#[test]
+fn without_room_slots_change_where_they_are() {
+    let mut gateway = fresh(TEXT);
+    gateway.leave_room(0);
+    let weighed = &variants()[1];
+    gateway.bring_to(weighed, &Touched::All);
+    assert_eq!(gateway.misfits, []);
+    assert_eq!(gateway.applied.meaning(), fresh(weighed).applied.meaning());
+    assert_eq!(gateway.bring_to(weighed, &Touched::All), 0);
+}
+
+#[test]
+fn a_tenant_that_does_not_fit_stays_as_it_was_and_holds_up_nobody() {
+    let idle = "[[tenant.pool]]\n    name = 'idle'";
+    let more = "[[tenant.pool]]\n    name = 'more'\n    backend = [
+        { address = '198.18.1.2', port = 2 }, { address = '198.18.1.2', port = 3 }]\n    ";
+    let grown = TEXT.replace(idle, &format!("{more}{idle}"));
+    assert_ne!(grown, TEXT);
+    let mut gateway = fresh(TEXT);
+    let before = gateway.applied.meaning();
+    gateway.leave_room(0);
+    gateway.bring_to(&grown, &Touched::All);
+    assert!(matches!(&gateway.misfits[..], [PlanError::NoRoomForSlots { .. }, ..]), "{:?}", gateway.misfits);
+    assert_eq!(gateway.applied.meaning(), before);
+    // Room is found as soon as there is some: the state that was read back has it.
+    let mut restarted = gateway.restarted();
+    restarted.bring_to(&grown, &Touched::All);
+    assert_eq!((restarted.misfits.len(), restarted.applied.meaning()), (0, fresh(&grown).applied.meaning()));
 }
 
 #[test]
