@@ -36,6 +36,7 @@ use gateway_common::abi::TenantId;
 use tokio::sync::watch;
 use tracing::info;
 
+use self::apply::ByHealth;
 use crate::{
     config::Config,
     datapath::{
@@ -49,7 +50,11 @@ use crate::{
         reset::Injector,
         tables::Tables,
     },
-    health::{BackendId, Standing, Standings},
+    health::{
+        BackendId, Standing, Standings,
+        from_config::{self, Server},
+        target::Target,
+    },
     metrics::Metrics,
 };
 
@@ -172,7 +177,8 @@ impl Gateway {
     }
 
     /// Brings the tables to another configuration; returns how many entries were written or removed. `standings` is
-    /// asked for the health of that configuration's backends.
+    /// asked for the health of that configuration's backends when nobody else can write any more: what it says is never
+    /// older than what stands in the tables.
     ///
     /// # Errors
     ///
@@ -182,29 +188,33 @@ impl Gateway {
         &self,
         config: Arc<Config>,
         touched: &Touched,
-        standings: impl FnOnce(&Config) -> Standings,
+        standings: impl FnOnce() -> Standings,
     ) -> Result<usize> {
         check_slots(&config)?;
-        let standings = standings(&config);
         let mut state = self.state_mut();
+        let standings = standings();
         state.generation = state.generation.wrapping_add(1);
         state.loaded_at = SystemTime::now();
-        let applied = state.apply(&config, &standings, touched);
+        let applied = state.apply(&config, &ByHealth::of(&standings), touched);
         self.standings.store(Arc::new(standings));
         self.config.store(config);
         self.changes.send_replace(state.generation);
         applied
     }
 
-    /// Brings the tables to what health says now; returns how many entries were written or removed.
-    pub fn follow_health(&self, standings: &Standings) -> Result<usize> {
+    /// Brings the tables to what health says now; returns how many entries were written or removed. `standings` is asked
+    /// as by [`Gateway::reconfigure`].
+    pub fn follow_health(&self, standings: impl FnOnce() -> Standings) -> Result<usize> {
         let mut state = self.state_mut();
-        let touched = tenants_that_differ(&self.standings.load(), standings);
-        self.standings.store(Arc::new(standings.clone()));
+        let standings = standings();
+        let before = self.standings.swap(Arc::new(standings.clone()));
+        let touched = tenants_that_differ(&before, &standings);
         if touched.is_empty() {
             return Ok(0);
         }
-        state.apply(&self.config(), standings, &Touched::These(touched))
+        // A change that is under way has told health about its backends already: those that it removes are as before.
+        let shares = ByHealth { now: &standings, before: &before };
+        state.apply(&self.config(), &shares, &Touched::These(touched))
     }
 
     /// Follows changes of the host: addresses, interfaces that came, went or were made anew. Returns whether there
@@ -218,14 +228,28 @@ impl Gateway {
         // The one of this moment: whoever changes it holds the lock.
         let config = self.config();
         state.host = host;
-        state.apply(&config, &self.standings.load(), &Touched::These(BTreeSet::new()))?;
+        let standings = self.standings.load();
+        state.apply(&config, &ByHealth::of(&standings), &Touched::These(BTreeSet::new()))?;
         state.attach(&config)?;
         Ok(true)
     }
 
-    /// Did this backend take new flows when this daemon started?
-    pub fn has_carried(&self, backend: &BackendId) -> bool {
-        self.state().has_carried(backend)
+    /// Makes known which servers took new flows when this daemon started. Asked once: later on the configuration and
+    /// health say so, see [`Gateway::carrying`].
+    pub fn first_targets(&self) -> Vec<Target> {
+        let mut state = self.state_mut();
+        let targets = from_config::targets(&self.config(), |backend| state.has_carried(backend));
+        state.carried = HashSet::new();
+        targets
+    }
+
+    /// The servers of these tenants that take new flows now.
+    pub fn carrying(&self, tenants: &BTreeSet<String>) -> HashSet<Server> {
+        let state = self.state();
+        let (config, standings) = (self.config(), self.standings.load());
+        drop(state);
+        let tenants = config.tenants.iter().filter(|tenant| tenants.contains(tenant.name.as_str()));
+        tenants.flat_map(|tenant| from_config::taking_flows(tenant, &standings)).collect()
     }
 
     /// Deletes flows that have been idle for too long.
@@ -245,12 +269,11 @@ impl Gateway {
     }
 }
 
-/// Names of the tenants of which some backend's standing is not the same in both.
+/// Names of the tenants of which some backend's standing is not what it was. Those that are checked no longer are left
+/// to the change that removes them.
 fn tenants_that_differ(old: &Standings, new: &Standings) -> BTreeSet<String> {
     let differs = |(id, standing): &(&BackendId, &Standing)| old.get(*id) != Some(*standing);
-    let gone = old.keys().filter(|id| !new.contains_key(*id));
-    let changed = new.iter().filter(differs).map(|(id, _)| id);
-    changed.chain(gone).map(|id| id.tenant.to_string()).collect()
+    new.iter().filter(differs).map(|(id, _)| id.tenant.to_string()).collect()
 }
 
 /// Advice about virtual interfaces in XDP, for `status`.

@@ -13,7 +13,8 @@ use crate::{
     api::controller::{ChangeError, ChangeOutcome, ChangeRequest, FieldProblem},
     config::{Config, PeerGroup, Tenant},
     datapath::plan::{Touched, check_slots},
-    health::from_config,
+    gateway::Gateway,
+    health::{BackendId, driver::Health, from_config},
     memory,
     store::{Author, Commit, Snapshot, StoreError, Version},
     tenancy::{Tenancy, diff::diff, edit},
@@ -107,19 +108,29 @@ impl Control {
         let gateway = self.gateway.clone();
         let health = self.health.clone();
         let written = blocking(move || {
-            let touched = Touched::These(touched(&old, &config));
-            let written = gateway.reconfigure(Arc::new(config), &touched, |config| {
-                health.update_targets(&from_config::targets(config, |id| gateway.has_carried(id)));
-                health.standings().borrow().clone()
-            });
+            let touched = touched(&old, &config);
             drop(old);
-            written
+            reconfigure(&gateway, &health, config, touched)
         });
         let not_applied = |error: anyhow::Error| ChangeError::NotApplied { version, source: error.into() };
         let written = written.await.map_err(not_applied)?;
         self.metrics.applied_version(version);
         Ok(written as u64)
     }
+}
+
+/// Brings another configuration into force, with its backends as health knows them or finds them.
+pub(super) fn reconfigure(
+    gateway: &Gateway,
+    health: &Health,
+    config: Config,
+    touched: BTreeSet<String>,
+) -> anyhow::Result<usize> {
+    let carrying = gateway.carrying(&touched);
+    let carries = |id: &BackendId| carrying.contains(&(id.tenant.clone(), id.address, id.port));
+    health.update_targets(&from_config::targets(&config, carries));
+    let standings = health.standings();
+    gateway.reconfigure(Arc::new(config), &Touched::These(touched), || standings.borrow().clone())
 }
 
 /// The configuration with these tenants, if it is legal and fits the tables.

@@ -88,8 +88,9 @@ impl Control {
             }
             let now = standings.borrow_and_update().clone();
             let gateway = self.gateway.clone();
-            let in_tables = now.clone();
-            if let Err(error) = blocking(move || gateway.follow_health(&in_tables)).await {
+            let newest = self.health.standings();
+            let written = blocking(move || gateway.follow_health(|| newest.borrow().clone()));
+            if let Err(error) = written.await {
                 warn!("cannot bring the backends' health into the tables, trying again: {error:#}");
             }
             // New flows avoid a fallen backend before its old ones are ended: clients that call again get another one.

@@ -33,7 +33,7 @@ use crate::{
     api::controller::{BackendHealth, ChangeError, ChangeOutcome, ChangeRequest, Controller, ReloadOutcome},
     config::{Config, ConfigError},
     gateway::Gateway,
-    health::{driver::Health, from_config},
+    health::driver::Health,
     metrics::Metrics,
     store::{Author, HistoryEntry, Snapshot, StoreError, TenantStore, Version, file::FileStore},
 };
@@ -98,8 +98,7 @@ impl Control {
             metrics,
             me: me.clone(),
         });
-        let targets = from_config::targets(&control.gateway.config(), |id| control.gateway.has_carried(id));
-        control.health.update_targets(&targets);
+        control.health.update_targets(&control.gateway.first_targets());
         control.metrics.desired_version(control.version());
         control.metrics.applied_version(control.version());
         control

@@ -6,13 +6,11 @@ use tracing::info;
 
 use super::{
     Control, Source,
-    change::{blocking, touched},
+    change::{blocking, reconfigure, touched},
 };
 use crate::{
     api::controller::{ChangeError, FieldProblem, ReloadOutcome},
     config::reload::{self, ReloadPlan},
-    datapath::plan::Touched,
-    health::from_config,
     metrics::labels::Outcome,
     store::{Author, Snapshot, Version},
 };
@@ -39,14 +37,9 @@ impl Control {
         if let Some(tell) = self.on_reload.get() {
             tell(&config);
         }
-        let touched = Touched::These(touched(&old, &config));
+        let touched = touched(&old, &config);
         let (gateway, health) = (self.gateway.clone(), self.health.clone());
-        let written = blocking(move || {
-            gateway.reconfigure(Arc::new(config), &touched, |config| {
-                health.update_targets(&from_config::targets(config, |id| gateway.has_carried(id)));
-                health.standings().borrow().clone()
-            })
-        });
+        let written = blocking(move || reconfigure(&gateway, &health, config, touched));
         let version = self.current.load().version;
         written.await.map_err(|error| ChangeError::NotApplied { version, source: error.into() })?;
         info!(who = author.who, changed = ?plan.changed, needs_restart = ?plan.needs_restart, "settings read again");

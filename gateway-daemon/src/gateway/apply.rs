@@ -39,17 +39,31 @@ pub fn carried(tables: &Tables, migration: Option<&Migration>) -> Result<HashSet
 }
 
 /// Shares as health has them.
-struct ByHealth<'a>(&'a Standings);
+pub struct ByHealth<'a> {
+    /// What it says now.
+    pub now: &'a Standings,
+    /// What it said before, of backends that it no longer knows.
+    pub before: &'a Standings,
+}
+
+impl<'a> ByHealth<'a> {
+    /// What it says now, of all backends.
+    pub fn of(now: &'a Standings) -> Self {
+        Self { now, before: now }
+    }
+}
 
 impl Shares for ByHealth<'_> {
     fn percent(&self, tenant: &config::Tenant, pool: &config::Pool, backend: &config::Backend) -> u8 {
         if pool.health.is_none() {
             return 100;
         }
-        match self.0.get(&BackendId::new(tenant, pool, backend)) {
-            None | Some(Standing::Up) => 100,
+        let id = BackendId::new(tenant, pool, backend);
+        match self.now.get(&id).or_else(|| self.before.get(&id)) {
+            Some(Standing::Up) => 100,
             Some(Standing::Rising(percent)) => *percent,
-            Some(Standing::Down) => 0,
+            // What is to be proven up is down.
+            Some(Standing::Down) | None => 0,
         }
     }
 }
@@ -67,14 +81,14 @@ impl State {
     }
 
     /// Brings the tables to the configuration; returns how many entries were written or removed.
-    pub fn apply(&mut self, config: &Config, standings: &Standings, touched: &Touched) -> Result<usize> {
+    pub fn apply(&mut self, config: &Config, shares: &ByHealth<'_>, touched: &Touched) -> Result<usize> {
         self.writes += 1;
-        let applied = self.try_apply(config, standings, touched);
+        let applied = self.try_apply(config, shares, touched);
         self.out_of_step = applied.is_err();
         applied
     }
 
-    fn try_apply(&mut self, config: &Config, standings: &Standings, touched: &Touched) -> Result<usize> {
+    fn try_apply(&mut self, config: &Config, shares: &ByHealth<'_>, touched: &Touched) -> Result<usize> {
         let touched = if self.out_of_step { &Touched::All } else { touched };
         if self.out_of_step {
             self.mirror = recover(&self.tables)?;
@@ -86,7 +100,7 @@ impl State {
             config,
             host: &self.host,
             ids: &self.tenants,
-            shares: &ByHealth(standings),
+            shares,
             generation: self.generation,
             forwarding: &forwarding,
             now_ns: monotonic_ns(),

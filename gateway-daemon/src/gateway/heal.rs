@@ -10,7 +10,7 @@ use std::{
 use anyhow::{Context as _, Result};
 use tracing::{info, warn};
 
-use super::{Gateway, RepairKind, State, attach, forwarding};
+use super::{Gateway, RepairKind, State, apply::ByHealth, attach, forwarding};
 use crate::{
     config::Config,
     datapath::{
@@ -151,7 +151,7 @@ impl Gateway {
             return Ok(0);
         }
         state.out_of_step = true;
-        let written = state.apply(&config, &standings, &Touched::All)? as u64;
+        let written = state.apply(&config, &ByHealth::of(&standings), &Touched::All)? as u64;
         if was_out_of_step {
             return Ok(written);
         }

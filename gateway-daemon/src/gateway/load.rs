@@ -63,7 +63,7 @@ impl State {
             loaded_at: now,
         };
         let standings = state.first_standings(config);
-        if let Err(error) = state.apply(config, &standings, &Touched::All) {
+        if let Err(error) = state.apply(config, &apply::ByHealth::of(&standings), &Touched::All) {
             // The others are served; healing tries again.
             if !matches!(error.downcast_ref(), Some(PlanError::NoRoomForSlots { .. })) {
                 return Err(error);

@@ -1,12 +1,34 @@
 //! Which backends a configuration wants checked, and what they are before their first checks. Pure.
 
+use std::net::Ipv4Addr;
 use std::sync::Arc;
 
 use super::target::{Check, Initial, Target};
-use super::{BackendId, Standings};
+use super::{BackendId, Standing, Standings};
 use crate::config::{self, Config};
+use crate::tenancy::spec::AdminState;
 
-/// The backends that are to be checked. `carried` says whether a backend took new flows when the daemon started.
+/// A tenant's server, whatever pools it is in.
+pub type Server = (Arc<str>, Ipv4Addr, u16);
+
+/// The servers of a tenant that take new flows, by what the configuration and health say.
+pub fn taking_flows(tenant: &config::Tenant, standings: &Standings) -> impl Iterator<Item = Server> {
+    let name: Arc<str> = Arc::from(tenant.name.as_str());
+    let pools = tenant.pools.iter().filter(|_| tenant.state == AdminState::Active);
+    let takes = |pool: &config::Pool, backend: &config::Backend| {
+        let is_up = || {
+            let standing = standings.get(&BackendId::new(tenant, pool, backend));
+            pool.health.is_none() || standing.is_some_and(|standing| *standing != Standing::Down)
+        };
+        backend.state == AdminState::Active && backend.weight.get() > 0 && is_up()
+    };
+    let backends =
+        pools.flat_map(move |pool| pool.backends.iter().filter(move |backend| takes(pool, backend)));
+    backends.map(move |backend| (name.clone(), backend.address.get(), backend.port.get()))
+}
+
+/// The backends that are to be checked. `carried` says whether a backend takes new flows until now: in another pool, or
+/// before the daemon started.
 pub fn targets(config: &Config, carried: impl Fn(&BackendId) -> bool) -> Vec<Target> {
     let mut targets = Vec::new();
     for tenant in config.tenants.iter() {
@@ -29,7 +51,7 @@ pub fn first_standings(config: &Config, carried: impl Fn(&BackendId) -> bool) ->
     Arc::new(targets.map(|target| (target.id, target.initial.standing())).collect())
 }
 
-/// Up is what took flows when the daemon started; down what did not, unless the configuration assumes otherwise.
+/// Up is what takes flows until now; down what does not, unless the configuration assumes otherwise.
 fn initial(settings: &config::HealthCheck, carried: bool) -> Initial {
     if settings.assume_up || carried { Initial::Up } else { Initial::Down }
 }

@@ -54,6 +54,28 @@ fn what_took_flows_or_is_assumed_up_begins_up() {
 }
 
 #[test]
+fn servers_take_flows_by_any_of_their_pools() {
+    let config = config();
+    let taking = |standings: &Standings, config: &Config| {
+        taking_flows(&config.tenants[0], standings)
+            .map(|(_, address, _)| address.octets()[3])
+            .collect::<Vec<_>>()
+    };
+    let mut checked = config.clone();
+    let mut tenant = config::Tenant::clone(&config.tenants[0]);
+    tenant.pools.retain(|pool| pool.health.is_some());
+    checked.tenants = [Arc::new(tenant.clone())].into();
+    let nobody = Standings::default();
+    assert_eq!(taking(&nobody, &checked), [0_u8; 0]);
+    assert_eq!(taking(&nobody, &config), [5, 6], "of the unchecked pool");
+    let one: Standings = Arc::new([(backend("proven", 6), Standing::Up)].into());
+    assert_eq!(taking(&one, &checked), [6]);
+    tenant.state = AdminState::Draining;
+    checked.tenants = [Arc::new(tenant)].into();
+    assert_eq!(taking(&one, &checked), [0_u8; 0]);
+}
+
+#[test]
 fn checks_are_as_the_configuration_has_them() {
     let targets = targets(&config(), |_| false);
     let expected = Check {
