@@ -25,7 +25,7 @@ use std::{
     fs::File,
     net::Ipv4Addr,
     path::{Path, PathBuf},
-    sync::{Arc, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, atomic::AtomicU32},
+    sync::{Arc, Mutex, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, atomic::AtomicU32},
     time::{Instant, SystemTime},
 };
 
@@ -33,7 +33,7 @@ use anyhow::Result;
 use arc_swap::ArcSwap;
 use aya::Ebpf;
 use gateway_common::abi::TenantId;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tracing::info;
 
 use self::apply::ByHealth;
@@ -77,6 +77,10 @@ pub struct Gateway {
     changes: watch::Sender<u32>,
     /// How many comparisons in a row a change has disturbed.
     disturbed: AtomicU32,
+    /// What comparisons read through.
+    looking: Mutex<Tables>,
+    /// Told when the tables could not be written.
+    upset: Notify,
     /// The pool whose slots are compared next.
     slots_turn: AtomicU32,
     /// Keeps other daemons, and `unload`, away from the pins.
@@ -150,6 +154,8 @@ impl Gateway {
             metrics,
             changes: watch::Sender::new(0),
             disturbed: AtomicU32::new(0),
+            looking: Mutex::new(Tables::open(&pins)?),
+            upset: Notify::new(),
             slots_turn: AtomicU32::new(0),
             _lock: lock,
         };
@@ -195,7 +201,7 @@ impl Gateway {
         let standings = standings();
         state.generation = state.generation.wrapping_add(1);
         state.loaded_at = SystemTime::now();
-        let applied = state.apply(&config, &ByHealth::of(&standings), touched);
+        let applied = self.watched(state.apply(&config, &ByHealth::of(&standings), touched));
         self.standings.store(Arc::new(standings));
         self.config.store(config);
         self.changes.send_replace(state.generation);
@@ -214,7 +220,7 @@ impl Gateway {
         }
         // A change that is under way has told health about its backends already: those that it removes are as before.
         let shares = ByHealth { now: &standings, before: &before };
-        state.apply(&self.config(), &shares, &Touched::These(touched))
+        self.watched(state.apply(&self.config(), &shares, &Touched::These(touched)))
     }
 
     /// Follows changes of the host: addresses, interfaces that came, went or were made anew. Returns whether there
@@ -229,7 +235,7 @@ impl Gateway {
         let config = self.config();
         state.host = host;
         let standings = self.standings.load();
-        state.apply(&config, &ByHealth::of(&standings), &Touched::These(BTreeSet::new()))?;
+        self.watched(state.apply(&config, &ByHealth::of(&standings), &Touched::These(BTreeSet::new())))?;
         state.attach(&config)?;
         Ok(true)
     }

@@ -141,7 +141,12 @@ fn detach_new(pins: &Pins, attachments: &[Attachment]) {
     }
 }
 
-fn attach_one(ebpf: &mut Ebpf, pins: &Pins, target: &Target) -> Result<Attachment> {
+/// Attaches one target, whatever becomes of the others.
+///
+/// # Errors
+///
+/// What the kernel says.
+pub fn attach_one(ebpf: &mut Ebpf, pins: &Pins, target: &Target) -> Result<Attachment> {
     let name = |hook| LinkName { interface: target.interface.clone(), ifindex: target.ifindex, hook };
     let attachment = |hook, why: &str, adopted| Attachment {
         link: name(hook),

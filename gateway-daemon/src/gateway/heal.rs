@@ -3,11 +3,12 @@
 use std::{
     collections::BTreeMap,
     io,
-    sync::{Arc, atomic::Ordering},
+    sync::{Arc, PoisonError, atomic::Ordering},
     time::{Duration, Instant, SystemTime},
 };
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
+use gateway_common::layout::LAYOUTS;
 use tracing::{info, warn};
 
 use super::{Gateway, RepairKind, State, apply::ByHealth, attach, forwarding};
@@ -19,8 +20,7 @@ use crate::{
         link,
         pins::Pins,
         plan::{Touched, placed::PlacedPool},
-        programs::Target,
-        tables::Tables,
+        programs::{self, Target},
     },
     metrics::labels::Outcome,
 };
@@ -74,14 +74,14 @@ pub struct Healed {
 }
 
 impl Gateway {
-    /// Compares the kernel with what it should hold, and repairs it.
+    /// Compares the tables with what they should hold, and repairs them.
     ///
     /// # Errors
     ///
     /// What could not be read or repaired; the next call tries again.
     pub fn heal(&self) -> Result<Healed> {
         let started = Instant::now();
-        let healed = self.compare();
+        let healed = self.heal_tables().map(|things| Healed { things });
         let outcome = if healed.is_ok() { Outcome::Done } else { Outcome::Failed };
         self.metrics.reconcile_runs(outcome).inc();
         if healed.is_ok() {
@@ -90,12 +90,30 @@ impl Gateway {
         healed
     }
 
-    fn compare(&self) -> Result<Healed> {
+    /// Looks after what keeps packets from passing untranslated, and after what outlives the daemon: programs, forwarding
+    /// switches, pins. Takes a millisecond, however large the tables are.
+    ///
+    /// # Errors
+    ///
+    /// All that could not be repaired; what could be is. The next call tries again.
+    pub fn heal_hooks(&self) -> Result<()> {
         let config = self.config();
-        let mut things = self.heal_forwarding(&config)?;
-        things += self.heal_links(&config)?;
-        things += self.heal_tables()?;
-        Ok(Healed { things })
+        let failures: Vec<String> =
+            [self.heal_links(&config), self.heal_forwarding(&config), self.heal_pins()]
+                .into_iter()
+                .filter_map(|healed| healed.err().map(|error| format!("{error:#}")))
+                .collect();
+        if failures.is_empty() { Ok(()) } else { bail!("{}", failures.join("; ")) }
+    }
+
+    /// Returns when a change could not be written to the tables.
+    pub async fn is_upset(&self) {
+        self.upset.notified().await;
+    }
+
+    /// Passes on how writing went, and wakes whoever waits for [`Gateway::is_upset`] if it failed.
+    pub(super) fn watched<T>(&self, written: Result<T>) -> Result<T> {
+        written.inspect_err(|_| self.upset.notify_one())
     }
 
     /// Repairs since the start.
@@ -162,7 +180,7 @@ impl Gateway {
         Ok(written)
     }
 
-    /// Reads tables of its own, so that nobody waits for the lock. A change meanwhile looks like damage.
+    /// Reads through descriptors of its own, so that nobody waits for the lock. A change meanwhile looks like damage.
     fn look(&self) -> Result<(Suspicion, u64)> {
         let (wanted, pools, writes) = {
             let state = self.state();
@@ -190,7 +208,7 @@ impl Gateway {
     }
 
     fn compare_with(&self, wanted: &Contents, pools: &[PlacedPool]) -> Result<Suspicion> {
-        let tables = Tables::open(&self.pins())?;
+        let tables = self.looking.lock().unwrap_or_else(PoisonError::into_inner);
         if !Changes::between(&tables.contents()?, wanted).is_empty() {
             return Ok(Suspicion::Entries);
         }
@@ -209,34 +227,63 @@ impl Gateway {
         Ok(Suspicion::None)
     }
 
-    fn heal_links(&self, config: &Config) -> Result<u64> {
+    /// One interface that refuses does not keep the others from being repaired.
+    fn heal_links(&self, config: &Config) -> Result<()> {
         let pins = self.pins();
-        let broken: Vec<String> = {
+        let broken = {
             let state = self.state();
-            let targets = attach::targets(config, &state.host);
+            let mut targets = attach::targets(config, &state.host);
+            targets.retain(|target| !state.is_attached(&pins, target));
             targets
-                .iter()
-                .filter(|target| !state.is_attached(&pins, target))
-                .map(|t| t.interface.clone())
-                .collect()
         };
         if broken.is_empty() {
-            return Ok(0);
+            return Ok(());
         }
         let mut state = self.state_mut();
-        state.attach(config).with_context(|| format!("cannot attach {} again", broken.join(", ")))?;
-        let what = format!("the program of {}", broken.join(", "));
-        self.note(&mut state, RepairKind::Link, broken.len() as u64, &what);
-        Ok(broken.len() as u64)
+        let mut failures = Vec::new();
+        for target in &broken {
+            match programs::attach_one(&mut state.ebpf, &pins, target) {
+                Ok(attachment) => {
+                    state.attachments.retain(|old| old.link.interface != target.interface);
+                    state.attachments.push(attachment);
+                    self.note(
+                        &mut state,
+                        RepairKind::Link,
+                        1,
+                        &format!("the program of {}", target.interface),
+                    );
+                }
+                Err(error) => failures.push(format!("cannot attach {} again: {error:#}", target.interface)),
+            }
+        }
+        if failures.is_empty() { Ok(()) } else { bail!("{}", failures.join("; ")) }
     }
 
-    fn heal_forwarding(&self, config: &Config) -> Result<u64> {
+    /// The daemon has the maps open, so it goes on without their pins; the next one could not.
+    fn heal_pins(&self) -> Result<()> {
+        let pins = self.pins();
+        let maps = LAYOUTS.iter().map(|layout| layout.map);
+        let missing: Vec<&str> = maps.filter(|name| !pins.map(name).exists()).collect();
+        if missing.is_empty() {
+            return Ok(());
+        }
+        let mut state = self.state_mut();
+        for name in missing {
+            let path = pins.map(name);
+            let Some(map) = state.ebpf.map(name) else { continue };
+            map.pin(&path).with_context(|| format!("cannot pin the map at {} again", path.display()))?;
+            self.note(&mut state, RepairKind::Pin, 1, &format!("the pin of the map {name}"));
+        }
+        Ok(())
+    }
+
+    fn heal_forwarding(&self, config: &Config) -> Result<()> {
         let switched = forwarding::switch_on(config, &self.state().host)?;
         if !switched.is_empty() {
             let what = format!("forwarding of {}", switched.join(", "));
             self.note(&mut self.state_mut(), RepairKind::Forwarding, switched.len() as u64, &what);
         }
-        Ok(switched.len() as u64)
+        Ok(())
     }
 }
 

@@ -57,6 +57,8 @@ label! {
         Neighbour = "neighbour",
         /// A forwarding switch of the kernel.
         Forwarding = "forwarding",
+        /// The pin of a map.
+        Pin = "pin",
     }
 }
 

@@ -5,7 +5,9 @@
 //! | expiry | every [`EXPIRY_INTERVAL`] | logged, tried again |
 //! | port use | every [`PORT_INTERVAL`] | logged, tried again |
 //! | host, next hops | when the kernel tells of a change, when the configuration does, from time to time, and when the data path asks | logged, tried again |
-//! | self-healing | every `reconcile.interval_ms` | logged, tried again |
+//! | programs, forwarding, pins | every `reconcile.interval_ms` | logged, tried again |
+//! | tables | every `reconcile.interval_ms`, large ones less often, and when a write failed | logged, tried again |
+//! | numbers of removed tenants | every [`FORGET_INTERVAL`] | logged, tried again |
 //! | kernel log lines | as they come | ends |
 //!
 //! Every task ends at the next await after the shutdown is requested; none holds anything that must be finished.
@@ -46,6 +48,9 @@ const EXPIRY_INTERVAL: Duration = Duration::from_secs(5);
 /// Self-healing rests so many times as long as it took, so that it never takes more than 0.5 % of a CPU.
 const HEAL_REST: u32 = 200;
 
+/// From one look for removed tenants without flows to the next.
+const FORGET_INTERVAL: Duration = Duration::from_secs(5);
+
 /// How old the figures of ports in use may be: an alarm looks at minutes, and counting reads every flow.
 const PORT_INTERVAL: Duration = Duration::from_secs(15);
 
@@ -57,7 +62,9 @@ const PORT_INTERVAL: Duration = Duration::from_secs(15);
 pub fn spawn(gateway: &Arc<Gateway>, netlink: &Handle, metrics: &Metrics, shutdown: Shutdown) -> Result<()> {
     spawn_expiry(gateway.clone(), metrics.clone(), shutdown.clone());
     spawn_port_count(gateway.clone(), metrics.clone(), shutdown.clone());
+    spawn_hooks(gateway.clone(), shutdown.clone());
     spawn_healing(gateway.clone(), shutdown.clone());
+    spawn_forgetting(gateway.clone(), shutdown.clone());
     let hops = NextHops::new(gateway.clone(), netlink.clone(), metrics.clone());
     host::spawn(gateway.clone(), netlink.clone(), hops.clone(), shutdown.clone())?;
     spawn_events(gateway, hops, shutdown.clone())?;
@@ -111,8 +118,48 @@ fn spawn_port_count(gateway: Arc<Gateway>, metrics: Metrics, shutdown: Shutdown)
     });
 }
 
-/// Compares the kernel with what it should hold, again and again. With large tables a comparison takes long, and they
-/// are compared less often.
+/// Looks after programs, forwarding and pins, whatever else is going on.
+fn spawn_hooks(gateway: Arc<Gateway>, shutdown: Shutdown) {
+    tokio::spawn(async move {
+        loop {
+            let interval = gateway.config().reconcile.interval;
+            let pass = tokio::task::spawn_blocking({
+                let gateway = gateway.clone();
+                move || gateway.heal_hooks()
+            });
+            if let Err(error) = pass.await.unwrap_or_else(|error| Err(anyhow!(error))) {
+                warn!("cannot repair the gateway's hooks, trying again: {error:#}");
+            }
+            tokio::select! {
+                () = shutdown.requested() => return,
+                () = sleep(interval) => {}
+            }
+        }
+    });
+}
+
+/// Frees the numbers of removed tenants whose last flow has ended. Reads all flows as long as there are any.
+fn spawn_forgetting(gateway: Arc<Gateway>, shutdown: Shutdown) {
+    tokio::spawn(async move {
+        loop {
+            let started = Instant::now();
+            let pass = tokio::task::spawn_blocking({
+                let gateway = gateway.clone();
+                move || gateway.forget_removed_tenants()
+            });
+            if let Err(error) = pass.await.unwrap_or_else(|error| Err(anyhow!(error))) {
+                warn!("cannot free the numbers of removed tenants, trying again: {error:#}");
+            }
+            tokio::select! {
+                () = shutdown.requested() => return,
+                () = sleep(FORGET_INTERVAL.max(started.elapsed() * HEAL_REST)) => {}
+            }
+        }
+    });
+}
+
+/// Compares the tables with what they should hold, again and again. Large ones take long, and are compared less often;
+/// what could not be written is tried again soon.
 fn spawn_healing(gateway: Arc<Gateway>, shutdown: Shutdown) {
     tokio::spawn(async move {
         loop {
@@ -120,7 +167,7 @@ fn spawn_healing(gateway: Arc<Gateway>, shutdown: Shutdown) {
             let started = Instant::now();
             let pass = tokio::task::spawn_blocking({
                 let gateway = gateway.clone();
-                move || gateway.heal().and_then(|healed| gateway.forget_removed_tenants().map(|()| healed))
+                move || gateway.heal()
             });
             let rest = match pass.await.unwrap_or_else(|error| Err(anyhow!(error))) {
                 Ok(healed) if healed.things == 0 => interval.max(started.elapsed() * HEAL_REST),
@@ -134,6 +181,7 @@ fn spawn_healing(gateway: Arc<Gateway>, shutdown: Shutdown) {
             tokio::select! {
                 () = shutdown.requested() => return,
                 () = sleep(rest) => {}
+                () = gateway.is_upset() => sleep(interval).await,
             }
         }
     });
