@@ -180,13 +180,19 @@ fn attach_hook(ebpf: &mut Ebpf, pins: &Pins, side: Side, name: &LinkName) -> Res
             }
             Err(error) => {
                 warn!(interface = name.interface, "the pinned link is of no use ({error:#}), attaching anew");
-                pins.remove_link(name)?;
+                // An interface takes one XDP program, and several in TC: there the new one comes first.
+                if !matches!(name.hook, Hook::Tc) {
+                    pins.remove_link(name)?;
+                }
             }
         }
     }
     replace_other_xdp_mode(ebpf, pins, side, name)?;
     let link = create(ebpf, side, name)
         .with_context(|| format!("cannot attach {} to {}", name.hook, name.interface))?;
+    if path.exists() {
+        pins.remove_link(name)?;
+    }
     link.pin(&path).with_context(|| format!("cannot pin the link at {}", path.display()))?;
     info!(interface = name.interface, hook = %name.hook, side = side.name(), "attached");
     Ok(false)
