@@ -160,9 +160,14 @@ address! {
     /// The address of one NPCI endpoint. Unicast IPv4.
     PeerAddr
 }
+address! {
+    /// The address of a router, the next hop of a route. Unicast IPv4.
+    RouterAddr
+}
 
 from_toml_string! {
     VipAddr: "address",
+    RouterAddr: "address",
     NatAddr: "address",
     BackendAddr: "address",
 }

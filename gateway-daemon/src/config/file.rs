@@ -3,7 +3,7 @@
 
 use std::str::FromStr;
 
-use super::address::{AddressError, BackendAddr, NatAddr, VipAddr, parse_peer_socket};
+use super::address::{AddressError, BackendAddr, NatAddr, RouterAddr, VipAddr, parse_peer_socket};
 use super::api::Principal;
 use super::bounded::{Bounded, NodeId, Weight};
 use super::choice::{
@@ -57,6 +57,11 @@ section! {
         /// A network interface that the gateway attaches to: at least one external and one internal, at most
         /// 64.
         interface: Tables<Interface>,
+        /// A route that the gateway needs, towards NPCI or towards tenants: at most 4,096. The daemon puts it into
+        /// the kernel's main table, under protocol 221, and puts it back when somebody else removes or changes it.
+        /// Routes of other protocols are never touched: one that leads the same way is left in charge, one to the
+        /// same prefix by another way is refused at the start.
+        route: Tables<Route>,
         /// Endpoints of NPCI that tenants may call. A tenant reaches only endpoints of the groups that it
         /// names.
         peer_group: Tables<PeerGroup>,
@@ -212,6 +217,18 @@ section! {
         hook: Defaulted<HookChoice> = "auto",
         /// How to attach with XDP: "native" (in the driver) or "generic" (any interface, slower).
         xdp_mode: Defaulted<XdpMode> = "native",
+    }
+}
+
+section! {
+    /// A route.
+    struct Route {
+        /// Address, or prefix as in "203.0.113.0/24"; "0.0.0.0/0" is everything else. Required, unique; no VIP.
+        to: Required<Prefix> = "203.0.113.0/24",
+        /// Address of the router. Required; no VIP. Within `to` only for "0.0.0.0/0", or with `interface`.
+        via: Required<RouterAddr> = "192.0.2.1",
+        /// Name of the interface that the router is on, one of those above. Absent: the kernel finds it.
+        interface: Optional<InterfaceName> = "ext0",
     }
 }
 

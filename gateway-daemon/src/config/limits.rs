@@ -28,6 +28,9 @@ pub const MAX_BACKENDS_PER_POOL: usize = 1_024;
 /// spare.
 pub const MAX_INTERFACES: usize = 64;
 
+/// Most routes that the daemon looks after. More is the work of a routing daemon.
+pub const MAX_ROUTES: usize = 4_096;
+
 /// Most prefixes in the `allow` list of one listener. More is a routing table rather than an allow-list.
 pub const MAX_PREFIXES_PER_LISTENER: usize = 4_096;
 

@@ -54,7 +54,7 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 
-pub use address::{AddressError, BackendAddr, NatAddr, PeerAddr, VipAddr};
+pub use address::{AddressError, BackendAddr, NatAddr, PeerAddr, RouterAddr, VipAddr};
 pub use api::{ApiConfig, ApiListen, Principal, PrincipalError, TlsIdentity};
 pub use choice::{
     ChoiceError, HookChoice, OnBackendDown, Protocol, Side, SourceMode, Transport, WhenAllDown, XdpMode,
@@ -65,11 +65,12 @@ pub use health::{CheckKind, HealthCheck};
 pub use interfaces::Interfaces;
 pub use limits::{
     MAX_BACKENDS, MAX_BACKENDS_PER_POOL, MAX_DESTINATIONS, MAX_ENDPOINTS, MAX_ENDPOINTS_PER_GROUP,
-    MAX_FILE_BYTES, MAX_INTERFACES, MAX_LISTENERS, MAX_PREFIXES, MAX_PREFIXES_PER_LISTENER, MAX_TENANTS,
+    MAX_FILE_BYTES, MAX_INTERFACES, MAX_LISTENERS, MAX_PREFIXES, MAX_PREFIXES_PER_LISTENER, MAX_ROUTES,
+    MAX_TENANTS,
 };
 pub use model::{
     Backend, Config, Daemon, Egress, EgressTarget, Endpoint, Gateway, Interface, Limits, Listener, Node,
-    PeerGroup, PeerGroupIndex, Pool, PoolIndex, Reconcile, Tenant, Timeouts,
+    PeerGroup, PeerGroupIndex, Pool, PoolIndex, Reconcile, Route, Tenant, Timeouts,
 };
 pub use name::{InterfaceName, ListenerName, NameError, NodeName, PeerGroupName, PoolName, TenantName};
 pub use overrides::{OverrideError, Overrides, Setting};

@@ -8,7 +8,7 @@ use std::{fmt, net::Ipv4Addr};
 
 use ipnet::Ipv4Net;
 
-use super::address::{BackendAddr, NatAddr, PeerAddr, VipAddr};
+use super::address::{BackendAddr, NatAddr, PeerAddr, RouterAddr, VipAddr};
 use super::api::ApiConfig;
 use super::bounded::{NodeId, Weight};
 use super::choice::{HookChoice, OnBackendDown, Protocol, Side, SourceMode, Transport, WhenAllDown, XdpMode};
@@ -38,6 +38,8 @@ pub struct Config {
     pub timeouts: Timeouts,
     /// The interfaces in file order; at least one of each side.
     pub interfaces: Arc<[Interface]>,
+    /// The routes that the daemon looks after, in file order; no two to the same prefix.
+    pub routes: Arc<[Route]>,
     /// Where the tenants are kept.
     pub store: StoreConfig,
     /// Who may use the API.
@@ -132,6 +134,17 @@ pub struct Interface {
     pub hook: HookChoice,
     /// How to attach, if the hook is XDP.
     pub xdp_mode: XdpMode,
+}
+
+/// A route that the gateway needs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Route {
+    /// Where it leads to.
+    pub to: Ipv4Net,
+    /// The router.
+    pub via: RouterAddr,
+    /// The interface that the router is on; the kernel finds it if absent.
+    pub interface: Option<InterfaceName>,
 }
 
 /// Endpoints of NPCI that tenants may call.

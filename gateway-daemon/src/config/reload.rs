@@ -48,6 +48,7 @@ impl ReloadPlan {
         Config {
             timeouts: new.timeouts,
             reconcile: new.reconcile,
+            routes: new.routes.clone(),
             api,
             peer_groups: objects.peer_groups.clone(),
             tenants: objects.tenants.clone(),
@@ -59,7 +60,7 @@ impl ReloadPlan {
 /// Can a setting be changed without a restart? Sections stand for all their fields.
 pub(super) fn is_reloadable(name: &str) -> bool {
     let section = name.split('.').next().unwrap_or(name);
-    matches!(section, "timeouts" | "reconcile" | "tenant" | "peer_group")
+    matches!(section, "timeouts" | "reconcile" | "route" | "tenant" | "peer_group")
         || matches!(name, "api.admins" | "api.operators" | "api.viewers")
 }
 
@@ -74,6 +75,7 @@ fn settings(config: &Config) -> Vec<(&'static str, String)> {
         limits,
         timeouts,
         interfaces,
+        routes,
         store,
         api,
         reconcile,
@@ -85,6 +87,7 @@ fn settings(config: &Config) -> Vec<(&'static str, String)> {
     all.extend(places(daemon));
     all.extend(sizes(*limits, *timeouts));
     all.push(("interface", format!("{interfaces:?}")));
+    all.push(("route", format!("{routes:?}")));
     all.extend(store_settings(store));
     all.extend(api_settings(api));
     all.push(("reconcile.interval_ms", format!("{:?}", reconcile.interval)));
@@ -198,6 +201,7 @@ mod tests {
             node = { name = 'n', id = 2, port_slices = '1' }
             daemon = { socket = '/s', bpffs = '/b', state_dir = '/d', metrics = '' }
             limits = { flows = 2048, half_open_flows = 2048 }
+            route = [{ to = '203.0.113.0/24', via = '192.0.2.1' }]
             reconcile = { interval_ms = 100 }
             api = { admins = ['a'], operators = ['b'], viewers = ['c'] }
             store = { kind = 'embedded', history = 10 }
@@ -217,7 +221,7 @@ mod tests {
         let plan = compare(&one, &other);
         let found: BTreeSet<String> = plan.changed.iter().chain(&plan.needs_restart).cloned().collect();
         let all = schema_settings().map(|(section, field)| format!("{section}.{}", field.name));
-        assert_eq!(found, all.chain(["interface".to_owned()]).collect());
+        assert_eq!(found, all.chain(["interface", "route"].map(str::to_owned)).collect());
         assert!(plan.changed.iter().all(|name| is_reloadable(name)), "{plan:?}");
         assert!(!plan.needs_restart.iter().any(|name| is_reloadable(name)), "{plan:?}");
     }

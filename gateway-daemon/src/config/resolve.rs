@@ -7,6 +7,7 @@ mod health;
 mod mismatch;
 mod objects;
 mod peers;
+mod routes;
 mod service;
 mod settings;
 mod tenants;
@@ -33,11 +34,13 @@ pub(super) fn resolve(
     problems: &mut Problems,
 ) -> Result<Config, Reported> {
     totals::check_interfaces(&file.interface, problems);
+    totals::check_routes(&file.route, problems);
     let objects = Objects::read(file);
     totals::check(&objects, problems);
     problems.none_reported()?;
     check_vips(&file.gateway, problems);
     let interfaces = resolve_interfaces(file, interfaces, problems);
+    let routes = routes::resolve(file, problems);
     let store = service::store(file, problems);
     let api = service::api(&file.api, problems);
     let (peer_groups, tenants) = objects::resolve_counted(&objects, problems);
@@ -49,6 +52,7 @@ pub(super) fn resolve(
         limits: settings::limits(&file.limits),
         timeouts: settings::timeouts(&file.timeouts),
         interfaces: interfaces.into(),
+        routes: routes.into(),
         store: store?,
         api: api?,
         reconcile: settings::reconcile(&file.reconcile),

@@ -5,7 +5,7 @@ use std::fmt;
 
 use ipnet::Ipv4Net;
 
-use crate::config::address::{BackendAddr, NatAddr, VipAddr};
+use crate::config::address::{BackendAddr, NatAddr, RouterAddr, VipAddr};
 use crate::config::choice::{Protocol, Side, Transport};
 use crate::config::model::EgressTarget;
 use crate::config::name::{InterfaceName, PeerGroupName, PoolName, TenantName};
@@ -45,6 +45,17 @@ pub(super) enum Conflict {
     UnknownInterface { name: InterfaceName, present: BTreeSet<String> },
     #[error("there is no {side} interface")]
     NoInterface { side: Side },
+
+    #[error("there is another route to {to}")]
+    RouteTwice { to: Ipv4Net },
+    #[error("the route to {to} leads to a VIP of the gateway")]
+    RouteToVip { to: Ipv4Net },
+    #[error("the router {via} is a VIP of the gateway")]
+    RouterIsVip { via: RouterAddr },
+    #[error("the router {via} is within {to}, where its own route leads to")]
+    RouterInside { via: RouterAddr, to: Ipv4Net },
+    #[error("the interface `{name}` is none of the gateway's")]
+    ForeignInterface { name: InterfaceName, known: Vec<InterfaceName> },
 
     #[error("the peer group `{group}` has no endpoint")]
     NoEndpoint { group: PeerGroupName },
@@ -108,6 +119,13 @@ impl Explain for Conflict {
             Self::UnknownInterface { name, present } => {
                 return suggestion(name.as_str(), "this host has", present.iter().map(String::as_str));
             }
+            Self::ForeignInterface { name, known } => {
+                return suggestion(
+                    name.as_str(),
+                    "the interfaces are",
+                    known.iter().map(InterfaceName::as_str),
+                );
+            }
             Self::UnknownPeerGroup { name, known } => {
                 return suggestion(
                     name.as_str(),
@@ -124,6 +142,13 @@ impl Explain for Conflict {
             Self::TooMany { .. } => "split them between several gateways",
             Self::NameTaken { .. } => "give one of them another name",
             Self::SameVips { .. } => "give two different addresses: NPCI whitelists both",
+            Self::RouteTwice { .. } => "remove one of them",
+            Self::RouteToVip { .. } => "remove it: the gateway answers for its VIPs itself",
+            Self::RouterIsVip { .. } => "give the address of the router itself",
+            Self::RouterInside { to, .. } if to.prefix_len() == 32 => "give the address of another router",
+            Self::RouterInside { .. } => {
+                "give a router outside of it, or say with `interface` where the router is"
+            }
             Self::NoEndpoint { .. } => {
                 "add a `[[peer_group.endpoint]]` with address, protocol and port below it"
             }

@@ -5,7 +5,7 @@ use super::objects::{Objects, PeerGroupPiece, Piece, TenantPiece};
 use crate::config::file;
 use crate::config::limits::{
     MAX_BACKENDS, MAX_BACKENDS_PER_POOL, MAX_ENDPOINTS, MAX_ENDPOINTS_PER_GROUP, MAX_INTERFACES,
-    MAX_LISTENERS, MAX_PREFIXES, MAX_PREFIXES_PER_LISTENER, MAX_TENANTS,
+    MAX_LISTENERS, MAX_PREFIXES, MAX_PREFIXES_PER_LISTENER, MAX_ROUTES, MAX_TENANTS,
 };
 use crate::config::model::Tenant;
 use crate::config::problem::{At, Problems};
@@ -13,6 +13,10 @@ use crate::config::reader::Section;
 
 pub(super) fn check_interfaces(sections: &[file::Interface], problems: &mut Problems) {
     Total::new(MAX_INTERFACES, "interfaces").add_all(sections.iter().map(Section::at), problems);
+}
+
+pub(super) fn check_routes(sections: &[file::Route], problems: &mut Problems) {
+    Total::new(MAX_ROUTES, "routes").add_all(sections.iter().map(Section::at), problems);
 }
 
 /// Reports the first entry beyond each limit.
