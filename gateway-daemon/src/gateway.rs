@@ -6,7 +6,7 @@
 //! | `apply` | brings the tables to a configuration |
 //! | `heal` | compares the kernel with what it should hold, and repairs it |
 //! | `report`, `explain` | tell operators |
-//! | `attach`, `forwarding` | interfaces: hooks, the kernel's switches |
+//! | `attach`, `forwarding`, `routes` | interfaces: hooks, the kernel's switches, routes |
 
 mod apply;
 mod attach;
@@ -18,6 +18,7 @@ mod load;
 mod ports;
 mod readiness;
 mod report;
+mod routes;
 mod signs;
 
 use std::{
@@ -73,6 +74,7 @@ pub struct Gateway {
     /// Why the store takes no changes now.
     trouble: ArcSwap<Option<String>>,
     metrics: Metrics,
+    routes: routes::Routes,
     /// Changes whenever another configuration is in force.
     changes: watch::Sender<u32>,
     /// How many comparisons in a row a change has disturbed.
@@ -116,13 +118,14 @@ impl Gateway {
         Ok(nothing_here && pins.earlier_version()?.is_none())
     }
 
-    /// Loads the programs, fills the tables, then attaches. Adopts what an earlier daemon has left.
+    /// Loads the programs, fills the tables, puts routes in place, then attaches. Adopts what an earlier daemon has left.
     ///
     /// # Errors
     ///
     /// What the kernel refused. Interfaces that were attached before stay attached.
     pub fn start(config: Config, path: &Path, host: Host, now: SystemTime, metrics: Metrics) -> Result<Self> {
         check(&config, &host)?;
+        Self::refuse_routes(&config)?;
         let pins = Pins::new(&config.daemon.bpffs);
         let earlier = pins.earlier_version()?;
         pins.prepare()?;
@@ -135,6 +138,7 @@ impl Gateway {
                 migration.undo(&pins);
             }
         })?;
+        let routes = routes::Routes::put_in_place(&config)?;
         if let Some(migration) = &migration {
             migration.take_links(&pins)?;
         }
@@ -152,6 +156,7 @@ impl Gateway {
             injector: OnceLock::new(),
             trouble: ArcSwap::default(),
             metrics,
+            routes,
             changes: watch::Sender::new(0),
             disturbed: AtomicU32::new(0),
             looking: Mutex::new(Tables::open(&pins)?),

@@ -48,6 +48,7 @@ use crate::api::types::{Problem, ProblemKind};
 use crate::app::TenantsError;
 use crate::config::{ConfigError, OverrideError};
 use crate::datapath::plan::PlanError;
+use crate::datapath::routes::kernel::RoutesError;
 use crate::log::LogError;
 use document::DocumentError;
 use mistake::Mistake;
@@ -226,7 +227,9 @@ fn remedy(error: &anyhow::Error) -> Option<Cow<'_, str>> {
     let mistake = || error.downcast_ref::<Mistake>().map(|mistake| mistake.remedy.as_str());
     let document = || error.downcast_ref::<DocumentError>().map(DocumentError::remedy);
     let told = client.or_else(bind).or_else(mistake).or_else(document).map(Cow::Borrowed);
-    told.or_else(|| error.downcast_ref::<TenantsError>().map(|error| Cow::Owned(error.remedy())))
+    let tenants = || error.downcast_ref::<TenantsError>().map(TenantsError::remedy);
+    let routes = || error.downcast_ref::<RoutesError>().and_then(RoutesError::remedy);
+    told.or_else(|| tenants().or_else(routes).map(Cow::Owned))
 }
 
 fn exit_of(error: &anyhow::Error) -> Exit {

@@ -10,7 +10,11 @@ use super::{
 };
 use crate::{
     api::controller::{ChangeError, FieldProblem, ReloadOutcome},
-    config::reload::{self, ReloadPlan},
+    config::{
+        Config,
+        reload::{self, ReloadPlan},
+    },
+    gateway::Gateway,
     metrics::labels::Outcome,
     store::{Author, Snapshot, Version},
 };
@@ -27,6 +31,7 @@ impl Control {
                 remedy: "mend the file; `gateway-daemon config check` shows the place".to_owned(),
             }])
         })?;
+        self.refuse_routes(&new).await?;
         let plan = reload::compare(&old, &new);
         let config = ReloadPlan::in_force(&old, &new);
         if let Source::File(store) = &self.source {
@@ -39,11 +44,27 @@ impl Control {
         }
         let touched = touched(&old, &config);
         let (gateway, health) = (self.gateway.clone(), self.health.clone());
-        let written = blocking(move || reconfigure(&gateway, &health, config, touched));
+        let written = blocking(move || {
+            let written = reconfigure(&gateway, &health, config, touched);
+            written.and(gateway.follow_routes())
+        });
         let version = self.current.load().version;
         written.await.map_err(|error| ChangeError::NotApplied { version, source: error.into() })?;
         info!(who = author.who, changed = ?plan.changed, needs_restart = ?plan.needs_restart, "settings read again");
         Ok(ReloadOutcome { changed: plan.changed, needs_restart: plan.needs_restart })
+    }
+
+    /// Refuses routes that others' are in the way of.
+    async fn refuse_routes(&self, new: &Config) -> Result<(), ChangeError> {
+        let config = new.clone();
+        let refused = blocking(move || Gateway::refuse_routes(&config)).await;
+        refused.map_err(|error| {
+            ChangeError::Rejected(vec![FieldProblem {
+                path: "route".to_owned(),
+                remedy: error.remedy().unwrap_or_else(|| "see the daemon's log".to_owned()),
+                problem: format!("{:#}", anyhow::Error::from(error)),
+            }])
+        })
     }
 
     /// Reads the settings again and tells the metrics how it went.

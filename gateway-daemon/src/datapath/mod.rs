@@ -12,6 +12,7 @@
 //! | [`reset`] | ends flows and tells both ends |
 //! | [`expiry`] | finds idle flows; the kernel decides about each |
 //! | [`neighbours`] | keeps next hops resolved |
+//! | [`routes`] | which routes to add or remove; pure. `routes::kernel` does it |
 //! | [`explain`] | the way that a packet would take |
 //! | [`sysctl`] | where the kernel's network switches are |
 //! | [`migrate`] | takes over the maps and flows of an earlier version |
@@ -34,6 +35,7 @@ pub mod pins;
 pub mod plan;
 pub mod programs;
 pub mod reset;
+pub mod routes;
 pub mod shape;
 pub mod sysctl;
 pub mod table;

@@ -3,10 +3,10 @@
 use anyhow::Result;
 use gateway_common::{abi::Interface, names};
 
-use super::{host, pins::Pins, table::Table};
+use super::{host, pins::Pins, routes, table::Table};
 use crate::config::Config;
 
-/// Detaches the programs, switches forwarding back, removes all maps, and returns what was done, a line each.
+/// Detaches the programs, switches forwarding back, removes all maps and routes, and returns what was done, a line each.
 ///
 /// Ends every flow. Safe to repeat, and on a host where nothing was loaded.
 ///
@@ -16,7 +16,7 @@ use crate::config::Config;
 pub fn unload(config: &Config) -> Result<Vec<String>> {
     let pins = Pins::new(&config.daemon.bpffs);
     if !pins.exist() {
-        return Ok(Vec::new());
+        return Ok(routes::kernel::remove_all()?);
     }
     let _lock = pins.lock()?;
     pins.clear_discarded()?;
@@ -24,6 +24,7 @@ pub fn unload(config: &Config) -> Result<Vec<String>> {
     for pins in pins.earlier_version()?.into_iter().chain([pins]) {
         done.extend(unload_version(&pins)?);
     }
+    done.extend(routes::kernel::remove_all()?);
     Ok(done)
 }
 

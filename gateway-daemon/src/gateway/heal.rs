@@ -74,14 +74,16 @@ pub struct Healed {
 }
 
 impl Gateway {
-    /// Compares the tables with what they should hold, and repairs them.
+    /// Compares the tables, and the routes, with what they should hold, and repairs them.
     ///
     /// # Errors
     ///
     /// What could not be read or repaired; the next call tries again.
     pub fn heal(&self) -> Result<Healed> {
         let started = Instant::now();
-        let healed = self.heal_tables().map(|things| Healed { things });
+        // Those of others are read as well, so it is done at this pace; what goes wrong there holds up nothing here.
+        let routes = self.heal_routes();
+        let healed = self.heal_tables().and_then(|things| Ok(Healed { things: things + routes? }));
         let outcome = if healed.is_ok() { Outcome::Done } else { Outcome::Failed };
         self.metrics.reconcile_runs(outcome).inc();
         if healed.is_ok() {

@@ -71,6 +71,7 @@ impl Gateway {
             self.config().interfaces.iter().map(|interface| state.interface(interface)).collect();
         let tables = state.table_status()?;
         let mut warnings = state.all_warnings(&config, &interfaces, &tables);
+        warnings.extend(self.routes.troubles().iter().cloned());
         warnings.extend(
             self.trouble
                 .load()

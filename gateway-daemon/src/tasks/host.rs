@@ -39,6 +39,7 @@ const GROUPS: [MulticastGroup; 4] =
 struct Pending {
     host: bool,
     hops: bool,
+    routes: bool,
     lost: Vec<(u32, Ipv4Addr)>,
 }
 
@@ -52,7 +53,7 @@ pub fn spawn(gateway: Arc<Gateway>, netlink: Handle, hops: NextHops, shutdown: S
         rtnetlink::new_multicast_connection(&GROUPS).context("cannot subscribe to changes of the host")?;
     tokio::spawn(connection);
     tokio::spawn(async move {
-        let mut pending = Pending { host: true, hops: true, lost: Vec::new() };
+        let mut pending = Pending { host: true, hops: true, routes: false, lost: Vec::new() };
         let mut due = Instant::now();
         let mut routes_due = due + ROUTES_INTERVAL;
         let mut changes = gateway.changes();
@@ -98,7 +99,7 @@ fn note(message: &RouteNetlinkMessage, hops: &NextHops, pending: &mut Pending) -
         | RouteNetlinkMessage::DelAddress(_)
         | RouteNetlinkMessage::NewRoute(_)
         | RouteNetlinkMessage::DelRoute(_) => {
-            (pending.host, pending.hops) = (true, true);
+            (pending.host, pending.hops, pending.routes) = (true, true, true);
             true
         }
         RouteNetlinkMessage::DelNeighbour(neighbour) => match hop_of(neighbour) {
@@ -122,6 +123,12 @@ fn hop_of(neighbour: &NeighbourMessage) -> Option<(u32, Ipv4Addr)> {
 }
 
 async fn follow(gateway: &Arc<Gateway>, netlink: &Handle, hops: &NextHops, pending: Pending) {
+    // Before the next hops that they lead to are looked up.
+    if pending.routes
+        && let Err(error) = heal_routes(gateway.clone()).await
+    {
+        warn!("cannot compare the routes with the configuration, trying again: {error:#}");
+    }
     for (ifindex, address) in &pending.lost {
         let what = format!("the neighbour {address} on interface {ifindex}");
         gateway.note_repair(RepairKind::Neighbour, &what);
@@ -137,6 +144,12 @@ async fn follow(gateway: &Arc<Gateway>, netlink: &Handle, hops: &NextHops, pendi
     } else {
         hops.refresh_all().await;
     }
+}
+
+async fn heal_routes(gateway: Arc<Gateway>) -> Result<u64> {
+    tokio::task::spawn_blocking(move || gateway.heal_routes())
+        .await
+        .unwrap_or_else(|error| Err(anyhow!(error)))
 }
 
 async fn follow_host(gateway: Arc<Gateway>, netlink: &Handle) -> Result<bool> {
