@@ -3,7 +3,7 @@
 use gateway_tests::{
     scenarios::{
         expiry::{self, HALF_OPEN},
-        layouts, lifecycle, unload,
+        layouts, lifecycle, routes, unload,
     },
     topology::Mode,
 };
@@ -56,6 +56,12 @@ fn unload_leaves_nothing() {
         assert!(seen.leftovers.is_empty(), "{mode:?}: {:#?}", seen.leftovers);
         assert!(seen.changes_while_loaded >= 4, "{mode:?}: programs on four interfaces at least");
     }
+}
+
+#[test]
+fn routes_are_put_in_place_followed_left_and_removed_by_unload() {
+    let problems = routes::run();
+    assert!(problems.is_empty(), "{}", problems.join("\n"));
 }
 
 #[test]

@@ -30,6 +30,9 @@ pub struct GatewayConfig {
     pub reconcile: Option<Reconcile>,
     /// Where programs are attached.
     pub interface: Vec<Interface>,
+    /// What the daemon looks after.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub route: Vec<Route>,
     /// Whom tenants may call.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub peer_group: Vec<PeerGroup>,
@@ -121,6 +124,22 @@ impl Interface {
             Mode::XdpGeneric => ("xdp", Some("generic")),
         };
         Self { name: name.to_owned(), side, hook, xdp_mode }
+    }
+}
+
+/// `[[route]]`
+#[derive(Debug, Clone, Serialize)]
+pub struct Route {
+    /// Address or prefix.
+    pub to: String,
+    /// The router.
+    pub via: String,
+}
+
+impl Route {
+    /// A route by a router whose interface the kernel finds.
+    pub fn new(to: &str, via: &str) -> Self {
+        Self { to: to.to_owned(), via: via.to_owned() }
     }
 }
 
@@ -261,6 +280,7 @@ impl GatewayConfig {
             limits: None,
             reconcile: None,
             interface: interfaces(topology),
+            route: Vec::new(),
             peer_group: vec![npci_group(topology)],
             tenant: topology.tenants.iter().map(Tenant::new).collect(),
         }
@@ -370,6 +390,7 @@ mod tests {
             limits: None,
             reconcile: Some(Reconcile { interval_ms: 200 }),
             interface: Vec::new(),
+            route: vec![Route::new("203.0.113.0/24", "192.0.2.101")],
             peer_group: vec![PeerGroup { name: "npci".to_owned(), endpoint: Vec::new() }],
             tenant: Vec::new(),
         };
@@ -378,6 +399,7 @@ mod tests {
         let file: toml::Table = config.render().parse().expect("the rendered text is TOML");
         assert_eq!(file["daemon"]["state_dir"].as_str(), Some("/tmp/x/state"));
         assert_eq!(file["reconcile"]["interval_ms"].as_integer(), Some(200));
+        assert_eq!(file["route"][0]["via"].as_str(), Some("192.0.2.101"));
         assert!(!file.contains_key("tenant") && !file.contains_key("peer_group"));
     }
 
@@ -411,6 +433,7 @@ mod tests {
                 Interface::new("ext0", "external", Mode::XdpNative),
                 Interface::new("int1", "internal", Mode::Tc),
             ],
+            route: Vec::new(),
             peer_group: vec![PeerGroup {
                 name: "npci".to_owned(),
                 endpoint: vec![

@@ -171,11 +171,11 @@ impl<'lab> Gateway<'lab> {
         config
     }
 
-    /// Removes programs and tables from the kernel; the daemon must not be running.
-    pub fn unload(&self) -> Result<(), String> {
+    /// Removes programs, tables and routes from the kernel, and returns what was said; the daemon must not be running.
+    pub fn unload(&self) -> Result<String, String> {
         let mut command = self.topology.gateway.command(&self.binary.to_string_lossy());
         command.arg("unload").arg("--config").arg(&self.config_path);
-        tool::try_run(command).map(drop)
+        tool::try_run(command)
     }
 
     /// Runs a subcommand and parses what it prints; panics when it fails.

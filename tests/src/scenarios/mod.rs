@@ -13,6 +13,7 @@ pub mod layouts;
 pub mod lifecycle;
 pub mod requests;
 pub mod reset;
+pub mod routes;
 pub mod system_state;
 pub mod traffic;
 pub mod unload;

@@ -53,6 +53,11 @@ impl SystemState {
         Self(state)
     }
 
+    /// Is there something of which these words are a part?
+    pub fn has(&self, words: &str) -> bool {
+        self.0.values().any(|text| text.contains(words))
+    }
+
     /// What is not as it was, a line each.
     pub fn changes(&self, later: &Self) -> Vec<String> {
         let keys: std::collections::BTreeSet<_> = self.0.keys().chain(later.0.keys()).collect();

@@ -4,9 +4,12 @@ use std::time::Duration;
 
 use gateway_common::limits::ABI_VERSION;
 
-use super::system_state::SystemState;
+use super::{
+    routes::{TO, routers},
+    system_state::SystemState,
+};
 use crate::{
-    gateway::Gateway,
+    gateway::{Gateway, Route},
     lab::Lab,
     poll::try_poll,
     topology::{Mode, Topology},
@@ -32,12 +35,17 @@ pub fn run(mode: Mode) -> Unloaded {
     let lab = Lab::with(Topology::builder().mode(mode).forwarding(false));
     let files = [lab.session().dir().join("gateway.sock")];
     let before = SystemState::of(&lab.gateway, &files);
-    let mut world = World::start(&lab);
+    let router = &routers(&lab)[0];
+    let mut world = World::start_with(&lab, |config| config.route.push(Route::new(TO[0], router)));
     let reply = lab.npci.curl(&format!("http://{}/whoami", world.web(1))).run();
     let while_loaded = SystemState::of(&lab.gateway, &files);
     let mut leftovers = Vec::new();
     if !reply.is_success() {
         leftovers.push(format!("before: {reply:?}"));
+    }
+    let route = format!("{} via {router}", TO[0]);
+    if !while_loaded.has(&route) {
+        leftovers.push(format!("before: no route {route}"));
     }
     stop_and_unload(&world.gateway, &mut leftovers);
     // At once, while the kernel may still be busy with the end of the first.

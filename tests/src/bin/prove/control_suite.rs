@@ -299,6 +299,9 @@ fn words_of(harm: Harm) -> &'static str {
         Harm::LinkDetached => "link detached by force",
         Harm::Forwarding => "forwarding switched off",
         Harm::Neighbour => "neighbour deleted",
+        Harm::RouteRemoved => "route deleted",
+        Harm::InterfaceBounced => "route lost as its interface went down and up",
+        Harm::RouteReplaced => "route replaced by one that leads elsewhere",
     }
 }
 

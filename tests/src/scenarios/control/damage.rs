@@ -10,7 +10,13 @@ use serde_json::Value;
 pub use harm::Harm;
 
 use super::stage::Stage;
-use crate::{gateway::api::Api, lab::Lab, poll::try_poll, topology::Mode};
+use crate::{
+    gateway::{Route, api::Api},
+    lab::Lab,
+    poll::try_poll,
+    scenarios::routes::{TO, routers},
+    topology::Mode,
+};
 
 /// Until it is given up.
 const LIMIT: Duration = Duration::from_secs(10);
@@ -32,7 +38,8 @@ pub struct Repair {
 #[track_caller]
 pub fn run() -> Vec<Repair> {
     let lab = Lab::new(Mode::Tc);
-    let mut stage = Stage::start(&lab, |_| ());
+    let [router, _] = routers(&lab);
+    let mut stage = Stage::start(&lab, |config| config.route.push(Route::new(TO[0], &router)));
     whole::check(&lab, &stage).unwrap_or_else(|problem| panic!("before any harm: {problem}"));
     Harm::ALL.into_iter().map(|harm| repair(&lab, &mut stage, harm)).collect()
 }

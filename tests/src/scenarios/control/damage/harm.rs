@@ -17,7 +17,10 @@ use gateway_daemon::datapath::{
 use nix::libc;
 
 use super::{super::stage::Stage, whole};
-use crate::lab::Lab;
+use crate::{
+    lab::Lab,
+    scenarios::routes::{TO, routers},
+};
 
 /// `BPF_OBJ_GET` and `BPF_LINK_DETACH` of `enum bpf_cmd`.
 const OBJ_GET: libc::c_long = 7;
@@ -48,11 +51,17 @@ pub enum Harm {
     Forwarding,
     /// A neighbour is deleted.
     Neighbour,
+    /// A route is deleted.
+    RouteRemoved,
+    /// The external interface goes down, with all routes that lead out of it, and up.
+    InterfaceBounced,
+    /// A route is replaced by one that leads elsewhere, which stays behind the one that is put back.
+    RouteReplaced,
 }
 
 impl Harm {
     /// Every one.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 14] = [
         Self::Listener,
         Self::Backend,
         Self::Pool,
@@ -64,6 +73,9 @@ impl Harm {
         Self::LinkDetached,
         Self::Forwarding,
         Self::Neighbour,
+        Self::RouteRemoved,
+        Self::InterfaceBounced,
+        Self::RouteReplaced,
     ];
 
     /// As in identifiers.
@@ -80,6 +92,9 @@ impl Harm {
             Self::LinkDetached => "link-detached",
             Self::Forwarding => "forwarding",
             Self::Neighbour => "neighbour",
+            Self::RouteRemoved => "route-removed",
+            Self::InterfaceBounced => "interface-bounced",
+            Self::RouteReplaced => "route-replaced",
         }
     }
 
@@ -91,6 +106,7 @@ impl Harm {
             Self::LinkRemoved | Self::LinkDetached => "link",
             Self::Forwarding => "forwarding",
             Self::Neighbour => "neighbour",
+            Self::RouteRemoved | Self::InterfaceBounced | Self::RouteReplaced => "route",
         }
     }
 
@@ -107,6 +123,15 @@ impl Harm {
                 let tenant = lab.tenant(1);
                 let address = tenant.plan.backend().to_string();
                 lab.gateway.ip(&["neigh", "del", &address, "dev", &tenant.link.near]);
+            }
+            Self::RouteRemoved => _ = lab.gateway.ip(&["route", "del", TO[0]]),
+            Self::InterfaceBounced => {
+                let interface = &lab.external.near;
+                lab.gateway.ip_batch(&format!("link set {interface} down\nlink set {interface} up\n"));
+            }
+            Self::RouteReplaced => {
+                let [_, elsewhere] = routers(lab);
+                lab.gateway.ip(&["route", "replace", TO[0], "via", &elsewhere]);
             }
             _ => self.damage_tables(lab, stage),
         }
@@ -144,7 +169,13 @@ impl Harm {
             }
             Self::Vip => changes.addresses.remove.push(lab.plan.ingress_vip.into()),
             Self::NatIp => changes.addresses.remove.push(lab.tenant(1).plan.nat_ip.into()),
-            Self::LinkRemoved | Self::LinkDetached | Self::Forwarding | Self::Neighbour => {}
+            Self::LinkRemoved
+            | Self::LinkDetached
+            | Self::Forwarding
+            | Self::Neighbour
+            | Self::RouteRemoved
+            | Self::InterfaceBounced
+            | Self::RouteReplaced => {}
         }
         changes
     }

@@ -12,6 +12,7 @@ use gateway_daemon::datapath::{contents::Contents, link::inspect, tables::Tables
 use super::super::stage::Stage;
 use crate::{
     lab::Lab,
+    scenarios::routes::{TO, routers},
     world::{web_backends, web_listener},
 };
 
@@ -28,7 +29,8 @@ pub(super) fn check(lab: &Lab, stage: &Stage<'_>) -> Result<(), String> {
     (1..=lab.tenants.len()).try_for_each(|number| check_listener(lab, &tables, &contents, number))?;
     check_links(lab, stage)?;
     check_forwarding(lab)?;
-    check_neighbours(lab)
+    check_neighbours(lab)?;
+    check_route(lab)
 }
 
 fn check_addresses(lab: &Lab, contents: &Contents) -> Result<(), String> {
@@ -95,4 +97,15 @@ fn check_neighbours(lab: &Lab) -> Result<(), String> {
         if known { Ok(()) } else { Err(format!("{} is no known neighbour", tenant.plan.backend())) }
     };
     lab.tenants.iter().try_for_each(backend)
+}
+
+/// The first one is the one that the kernel takes.
+fn check_route(lab: &Lab) -> Result<(), String> {
+    let [router, _] = routers(lab);
+    let shown = lab.gateway.ip(&["route", "show", "exact", TO[0]]);
+    if shown.starts_with(&format!("{} via {router} ", TO[0])) {
+        Ok(())
+    } else {
+        Err(format!("not by {router}: {shown:?}"))
+    }
 }
