@@ -9,6 +9,7 @@ use std::io::{self, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 
@@ -17,6 +18,12 @@ use crate::store::Version;
 
 /// The file tells who did what with payment traffic: not for everybody.
 const FILE_MODE: u32 = 0o600;
+
+/// The time of a line.
+pub(super) fn now_unix_ms() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
 
 /// How a request ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -61,7 +68,7 @@ pub struct AuditLine {
     pub at_unix_ms: u64,
     /// The `X-Request-Id` of the answer.
     pub request_id: String,
-    /// Who: `root (uid 0)`, `certificate ops.example`.
+    /// Who: `root (uid 0)`, `certificate ops.example`; `SIGHUP` of a reload by signal.
     pub who: String,
     /// The user's number, if it was a process of this host.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -72,7 +79,7 @@ pub struct AuditLine {
     /// From where, if it was over TCP.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub address: Option<std::net::SocketAddr>,
-    /// The HTTP method.
+    /// The HTTP method; `SIGNAL` of a signal, whose path is its name.
     pub method: String,
     /// The path and its query, as they were sent.
     pub path: String,

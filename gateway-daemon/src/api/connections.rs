@@ -19,6 +19,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use super::auth::{Caller, LocalCaller};
+use super::gate::UnderWay;
 
 /// Connections at once of one user of this host, or of one address: one user can't keep the others out.
 pub(super) const CONNECTIONS_PER_CALLER: usize = 64;
@@ -126,6 +127,8 @@ impl Connections {
         }
         self.ending.send_replace(true);
         while self.tasks.join_next().await.is_some() {}
+        // What goes on although nobody is left to be answered.
+        self.ending.closed().await;
     }
 
     /// A process of this host.
@@ -192,8 +195,10 @@ impl Conversation {
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let router = TowerToHyperService::new(self.router);
+        let under_way = UnderWay(self.ending.clone());
         let service = service_fn(move |mut request: hyper::Request<hyper::body::Incoming>| {
             request.extensions_mut().insert(caller.clone());
+            request.extensions_mut().insert(under_way.clone());
             let answer = router.call(request);
             async move { Ok::<_, Infallible>(answer.await.unwrap_or_else(|never| match never {})) }
         });

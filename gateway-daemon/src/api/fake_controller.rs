@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
+use tokio::sync::Barrier;
 
 use super::controller::{
     BackendHealth, ChangeError, ChangeOutcome, ChangeRequest, Controller, FieldProblem, ReloadOutcome,
@@ -27,6 +28,8 @@ pub(crate) struct FakeController {
     pub(crate) next_error: Mutex<Option<ChangeError>>,
     /// The next change panics.
     pub(crate) defect: Mutex<bool>,
+    /// The next change meets the test here when it begins, and once more before it goes on.
+    pub(crate) meeting: Mutex<Option<Arc<Barrier>>>,
 }
 
 impl FakeController {
@@ -88,6 +91,11 @@ impl Controller for FakeController {
 
     fn change(&self, request: ChangeRequest) -> BoxFuture<'_, Result<ChangeOutcome, ChangeError>> {
         async move {
+            let meeting = self.meeting.lock().unwrap().take();
+            if let Some(meeting) = meeting {
+                meeting.wait().await;
+                meeting.wait().await;
+            }
             self.told_error()?;
             let ChangeRequest { edits, author, if_version, dry_run } = request;
             let mut after = self.current().tenancy;

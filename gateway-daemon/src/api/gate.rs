@@ -1,14 +1,20 @@
 //! What every request passes: who asks, may they, how long may it take, and the line of the audit.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::panic::AssertUnwindSafe;
+use std::time::Duration;
 
+use axum::BoxError;
+use axum::body::Body;
 use axum::extract::{MatchedPath, Request, State};
 use axum::http::header::ETAG;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
+use futures_util::{FutureExt as _, TryStreamExt as _, stream};
+use tokio::sync::watch;
+use tokio::time::{Instant, timeout_at};
 
-use super::audit::{AuditLine, Outcome};
+use super::audit::{AuditLine, Outcome, now_unix_ms};
 use super::auth::{Caller, Role};
 use super::extract::{MAX_REASON_CHARS, REASON};
 use super::problem::{Problem, ProblemKind};
@@ -28,30 +34,85 @@ const MAX_PATH_CHARS: usize = 1_024;
 pub(super) async fn pass(
     State(state): State<ApiState>,
     route: Option<MatchedPath>,
-    request: Request,
+    mut request: Request,
     next: Next,
 ) -> Response {
     let Some(caller) = request.extensions().get::<Caller>().cloned() else {
         return Problem::defect().into_response();
     };
-    let (mut line, reads) = (begin(&request).by(&caller), reads(request.method(), route.as_ref()));
+    let (line, reads) = (begin(&request).by(&caller), reads(request.method(), route.as_ref()));
+    let id = HeaderValue::from_str(&line.request_id);
     let role = state.roles.current().role_of(&caller);
     let allowed = allow(role, &caller, route.as_ref(), request.method());
+    let asked = Asked { state, role, line, reads };
     let mut response = match allowed {
-        Ok(()) => in_time(next.run(request)).await,
-        Err(problem) => problem.into_response(),
+        Err(problem) => asked.ended(problem.into_response()).await,
+        Ok(()) if reads => asked.ended(in_time(next.run(request)).await).await,
+        Ok(()) => {
+            let under_way = request.extensions_mut().remove::<UnderWay>();
+            let work = next.run(request.map(in_time_to_be_read));
+            in_time(detached(asked, work, under_way)).await
+        }
     };
-    if let Ok(id) = HeaderValue::from_str(&line.request_id) {
+    if let Ok(id) = id {
         response.headers_mut().insert(REQUEST_ID, id);
     }
-    (state.answered)(role, response.status());
-    line.status = response.status().as_u16();
-    line.outcome = Outcome::of(line.status);
-    line.version = version(response.headers());
-    if !reads || line.outcome == Outcome::NotPermitted {
-        state.audit.record(line).await;
-    }
     response
+}
+
+/// Held by a request until its work is done: the server waits for it, also when the connection is gone by then.
+#[derive(Clone, Debug)]
+pub(super) struct UnderWay(#[expect(dead_code, reason = "only held")] pub(super) watch::Receiver<bool>);
+
+/// Changes something in a task of its own: the end is written down by whoever gets there, not by the connection, which
+/// may be gone, nor at the deadline, when it is not known yet.
+async fn detached(
+    asked: Asked,
+    work: impl Future<Output = Response> + Send + 'static,
+    under_way: Option<UnderWay>,
+) -> Response {
+    let task = tokio::spawn(async move {
+        let response = AssertUnwindSafe(work).catch_unwind().await;
+        let response = response.unwrap_or_else(|_| Problem::defect().into_response());
+        let response = asked.ended(response).await;
+        drop(under_way);
+        response
+    });
+    task.await.unwrap_or_else(|_| Problem::defect().into_response())
+}
+
+/// The body, as long as it comes in time: what is read after the deadline must not become a change.
+fn in_time_to_be_read(body: Body) -> Body {
+    let until = Instant::now() + REQUEST_DEADLINE;
+    Body::from_stream(stream::try_unfold(body.into_data_stream(), move |mut data| async move {
+        match timeout_at(until, data.try_next()).await {
+            Ok(bytes) => Ok::<_, BoxError>(bytes?.map(|bytes| (bytes, data))),
+            Err(late) => Err(late.into()),
+        }
+    }))
+}
+
+/// A request whose end is to be written down.
+struct Asked {
+    state: ApiState,
+    role: Option<Role>,
+    line: AuditLine,
+    reads: bool,
+}
+
+impl Asked {
+    /// It ended like this.
+    async fn ended(self, response: Response) -> Response {
+        let Self { state, role, mut line, reads } = self;
+        (state.answered)(role, response.status());
+        line.status = response.status().as_u16();
+        line.outcome = Outcome::of(line.status);
+        line.version = version(response.headers());
+        if !reads || line.outcome == Outcome::NotPermitted {
+            state.audit.record(line).await;
+        }
+        response
+    }
 }
 
 /// Does it change nothing?
@@ -91,9 +152,8 @@ async fn in_time(answer: impl Future<Output = Response>) -> Response {
 }
 
 fn begin(request: &Request) -> AuditLine {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     AuditLine {
-        at_unix_ms: u64::try_from(since.as_millis()).unwrap_or(u64::MAX),
+        at_unix_ms: now_unix_ms(),
         request_id: format!("{:016x}", fastrand::u64(..)),
         who: String::new(),
         uid: None,

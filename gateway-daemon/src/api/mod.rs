@@ -8,6 +8,7 @@
 //! | [`source`], [`controller`] | what the server asks the rest of the daemon |
 //! | [`server`], `connections`, [`tls`] | sockets |
 //! | `gate`, [`auth`], [`audit`] | who may, and who did |
+//! | [`signal`] | what a signal asks for |
 //! | `routes`, `extract`, [`openapi`] | the paths, and their description |
 
 pub mod audit;
@@ -23,6 +24,7 @@ pub mod problem;
 pub mod readonly;
 mod routes;
 pub mod server;
+pub mod signal;
 pub mod source;
 pub mod tls;
 pub mod types;

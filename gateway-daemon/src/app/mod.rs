@@ -19,7 +19,6 @@ use tracing::{info, warn};
 
 use self::serve::Doors;
 use crate::{
-    api::controller::Controller as _,
     config::{Config, Interfaces, Overrides},
     control::{Control, ReadSettings},
     datapath::{host::Host, unload},
@@ -32,7 +31,6 @@ use crate::{
     memory,
     metrics::Metrics,
     notify::Notifier,
-    store::Author,
     tasks,
 };
 
@@ -160,11 +158,7 @@ fn reload_on_hangup(
                 _ = hangups.recv() => {}
             }
             notifier.reloading();
-            let author = Author { who: "SIGHUP".to_owned(), why: String::new() };
-            if let Err(error) = control.reload(author).await {
-                warn!("the settings were not read again: {:#}", anyhow::Error::from(error));
-            }
-            reloads.reload();
+            reloads.by_signal(&*control).await;
             notifier.ready();
         }
     });

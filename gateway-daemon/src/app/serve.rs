@@ -11,7 +11,9 @@ use crate::{
         self,
         audit::Audit,
         auth::{RoleError, RoleMap},
+        controller::Controller,
         server::{ApiSocket, ApiState, Roles},
+        signal,
         tls::{self, Reloader, TlsListener, TlsOptions},
     },
     config::{ApiConfig, Config, Principal},
@@ -37,8 +39,14 @@ pub struct Reloads {
 }
 
 impl Reloads {
-    /// Reads it again. What can't be read stays as it is.
-    pub fn reload(&self) {
+    /// Reads the settings and all this again, because of a signal. What can't be read stays as it is.
+    pub async fn by_signal(&self, controller: &dyn Controller) {
+        if let Err(problem) = signal::reload(controller, &self.audit, || self.reload()).await {
+            warn!(problems = ?problem.problems, "the settings were not read again: {}", problem.detail);
+        }
+    }
+
+    fn reload(&self) {
         if let Err(error) = self.audit.reopen() {
             warn!("cannot open the audit file again: {:#}", anyhow::Error::from(error));
         }

@@ -2,9 +2,14 @@
 
 use std::sync::Arc;
 use std::sync::Mutex;
+use std::time::Duration;
 
 use hyper::Method;
 use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::UnixStream;
+use tokio::sync::{Barrier, mpsc};
+use tokio::time::timeout;
 
 use super::super::audit::{Audit, AuditLine, Outcome};
 use super::super::change::{Ask, ChangeTerms};
@@ -16,6 +21,9 @@ use super::super::types::{Health, History, HistoryVersion, Problem, ProblemKind,
 use super::{Running, exchange, state};
 use crate::store::{StoreError, Version};
 use crate::tenancy::spec::{AdminState, Document, TenantSpec};
+
+/// How long a test waits for what must come.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 fn tenant(name: &str) -> Value {
     json!({
@@ -323,6 +331,53 @@ async fn what_fails_behind_the_api_is_told_as_what_it_is() {
     assert_eq!(refused(&running, put_tenant("bank-b")).await.kind, ProblemKind::Defect);
     done(&running, put_tenant("bank-b")).await;
     running.stop().await;
+}
+
+/// A server whose lines of the audit come out of the other end.
+async fn audited() -> (Running, mpsc::UnboundedReceiver<AuditLine>) {
+    let (sender, lines) = mpsc::unbounded_channel();
+    let (source, controller) = (FakeSource::new(), FakeController::new());
+    let audit = Audit::default().with_hook(move |line| drop(sender.send(line.clone())));
+    let state = super::ApiState { audit, ..state(source.clone(), controller.clone()) };
+    (Running::with(state, source, controller).await, lines)
+}
+
+/// Begins to put a tenant, and hangs up while that is under way.
+async fn hang_up_while_it_changes(running: &Running) -> Arc<Barrier> {
+    let meeting = Arc::new(Barrier::new(2));
+    *running.controller.meeting.lock().unwrap() = Some(meeting.clone());
+    let mut stream = UnixStream::connect(&running.socket).await.unwrap();
+    let json = "Content-Type: application/json\r\n";
+    let put = request("PUT /v1/tenants/bank-a", json, &tenant("bank-a").to_string());
+    stream.write_all(put.as_bytes()).await.unwrap();
+    meeting.wait().await;
+    stream.shutdown().await.unwrap();
+    // The server has noticed when it hangs up, too.
+    assert_eq!(stream.read(&mut [0]).await.unwrap(), 0);
+    meeting
+}
+
+#[tokio::test]
+async fn a_change_of_somebody_who_hung_up_is_in_the_audit() {
+    let (running, mut lines) = audited().await;
+    let meeting = hang_up_while_it_changes(&running).await;
+    assert!(lines.try_recv().is_err(), "nobody knows yet how it ends");
+    meeting.wait().await;
+    let line = timeout(PATIENCE, lines.recv()).await.expect("no line").unwrap();
+    assert_eq!((line.outcome, line.status, line.version), (Outcome::Done, 200, Some(Version(1))));
+    assert_eq!(running.controller.tenancy().version, Version(1));
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn the_server_ends_after_the_work_of_those_who_hung_up() {
+    let (running, mut lines) = audited().await;
+    let meeting = hang_up_while_it_changes(&running).await;
+    let mut stopped = tokio::spawn(running.stop());
+    assert!(timeout(Duration::from_millis(50), &mut stopped).await.is_err(), "it did not wait");
+    meeting.wait().await;
+    stopped.await.unwrap();
+    assert_eq!(lines.try_recv().unwrap().outcome, Outcome::Done);
 }
 
 #[tokio::test]

@@ -1,20 +1,25 @@
 //! Who may do what, by the router without a socket: the tests run as one user only.
 
+use std::convert::Infallible;
 use std::sync::{Arc, Mutex};
 
 use axum::body::Body;
 use axum::http::{Method, Request, StatusCode};
+use futures_util::stream;
 use http_body_util::BodyExt as _;
 use hyper::service::Service as _;
 use hyper_util::service::TowerToHyperService;
+use tokio::sync::Barrier;
 
 use super::super::audit::{Audit, AuditLine, Outcome};
 use super::super::auth::{Caller, LocalCaller, RoleMap};
 use super::super::fake::FakeSource;
 use super::super::fake_controller::FakeController;
+use super::super::gate::REQUEST_DEADLINE;
 use super::super::server::{ApiState, router};
 use super::super::types::{Problem, ProblemKind};
 use super::state;
+use crate::store::Version;
 
 const OPERATOR: u32 = 3_000_001;
 const VIEWER: u32 = 3_000_002;
@@ -85,6 +90,49 @@ async fn a_question_is_not_in_the_audit_whatever_its_method() {
     assert!(lines.lock().unwrap().is_empty());
     ask(&state, OPERATOR, Method::POST, "/v1/reload").await;
     assert_eq!(lines.lock().unwrap().len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_takes_longer_than_its_deadline_is_in_the_audit_as_it_ended() {
+    let (state, lines) = guarded();
+    let (controller, meeting) = (FakeController::new(), Arc::new(Barrier::new(2)));
+    *controller.meeting.lock().unwrap() = Some(meeting.clone());
+    let state = ApiState { controller: controller.clone(), ..state };
+    let begun = tokio::spawn({
+        let meeting = meeting.clone();
+        async move { meeting.wait().await }
+    });
+    let caller = Caller::Local(Arc::new(LocalCaller { uid: 0, name: None, gids: vec![], pid: None }));
+    let request = Request::post("/v1/apply").header("content-type", "application/json").extension(caller);
+    let request = request.body(Body::from("{}")).unwrap();
+    let answer = TowerToHyperService::new(router(state)).call(request).await.unwrap();
+    assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE);
+    begun.await.unwrap();
+    assert!(lines.lock().unwrap().is_empty(), "nobody knows yet how it ends");
+    meeting.wait().await;
+    while lines.lock().unwrap().is_empty() {
+        tokio::task::yield_now().await;
+    }
+    let line = lines.lock().unwrap()[0].clone();
+    assert_eq!((line.outcome, line.status, line.version), (Outcome::Done, 200, Some(Version(0))));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_body_that_comes_after_the_deadline_changes_nothing() {
+    let (state, lines) = guarded();
+    let late = stream::once(async {
+        tokio::time::sleep(2 * REQUEST_DEADLINE).await;
+        Ok::<_, Infallible>("{}")
+    });
+    let caller = Caller::Local(Arc::new(LocalCaller { uid: 0, name: None, gids: vec![], pid: None }));
+    let request = Request::post("/v1/apply").header("content-type", "application/json").extension(caller);
+    let request = request.body(Body::from_stream(late)).unwrap();
+    let answer = TowerToHyperService::new(router(state)).call(request).await.unwrap();
+    assert!(answer.status().is_client_error() || answer.status().is_server_error(), "{answer:?}");
+    while lines.lock().unwrap().is_empty() {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(lines.lock().unwrap()[0].outcome, Outcome::Refused);
 }
 
 #[tokio::test]
