@@ -71,7 +71,7 @@ impl Control {
                 }
             }
             Ok(config) => match self.put_in_force(snapshot, config).await {
-                Ok(writes) => info!(%version, writes, "version of another node put into force"),
+                Ok(writes) => info!(%version, writes, "version of the store put into force"),
                 Err(error) => warn!(%version, "{error}"),
             },
         }

@@ -12,6 +12,8 @@
 //!
 //! After an IO error the database is closed and opened again, because what the operating system still holds of a
 //! failed write can't be trusted. Whether the change got through is then looked up, so its caller is told the truth.
+//! While the disk is too sick for that, its caller hears of a failure, and it is looked again until the disk answers: what
+//! is there by then is told to whoever watches.
 
 mod database;
 mod tables;
@@ -19,13 +21,18 @@ mod tables;
 mod tests;
 
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::Duration;
 
 use futures_util::future::{BoxFuture, FutureExt as _};
 use tokio::sync::watch;
 
 use super::{Commit, HistoryEntry, Snapshot, StoreError, TenantStore, Version, touch};
 use database::{Handle, Opener};
+
+/// How long to wait after the disk failed before it is looked what it holds.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
 /// The store in a file.
 #[derive(Clone, Debug)]
@@ -42,6 +49,8 @@ struct Core {
     /// Held by a commit until it is known what became of it.
     committing: Mutex<()>,
     newest: watch::Sender<Version>,
+    /// A change failed, and it is being looked up whether it was stored nevertheless.
+    looking: AtomicBool,
 }
 
 /// Opens the store in a directory, or makes it there. `kept` versions of the history are kept, at least one.
@@ -63,7 +72,8 @@ fn with_opener(place: String, opener: Opener, kept: usize) -> Result<Embedded, S
     let handle = Handle::open(place, opener)?;
     let newest = watch::Sender::new(handle.with(tables::version)?);
     let kept = kept.max(1) as u64;
-    Ok(Embedded { core: Arc::new(Core { handle, kept, committing: Mutex::new(()), newest }) })
+    let core = Core { handle, kept, committing: Mutex::new(()), newest, looking: AtomicBool::new(false) };
+    Ok(Embedded { core: Arc::new(core) })
 }
 
 impl Core {
@@ -83,6 +93,11 @@ impl Core {
         });
         let version = match result {
             Err(error @ StoreError::Unavailable { .. }) if begun => self.settle(commit, error)?,
+            // It holds what nobody knows of: after a failure that could not be settled.
+            Err(error @ StoreError::Conflict { current, .. }) => {
+                self.publish(current);
+                return Err(error);
+            }
             other => other?,
         };
         self.handle.forget_trouble();
@@ -96,6 +111,13 @@ impl Core {
             Ok(version) if version == touch::next(commit.from) => Ok(version),
             _ => Err(error),
         }
+    }
+
+    /// Tells what the database holds, if it can be read.
+    fn look(&self) -> Result<(), StoreError> {
+        let _until_settled = self.committing.lock().unwrap_or_else(PoisonError::into_inner);
+        self.publish(self.handle.with(tables::version)?);
+        Ok(())
     }
 
     fn publish(&self, version: Version) {
@@ -116,6 +138,38 @@ impl Embedded {
     }
 }
 
+/// Looks what the database holds until it can be read, or the store is gone. One at a time.
+fn look_until_known(core: &Arc<Core>) {
+    if core.looking.swap(true, Ordering::AcqRel) {
+        return;
+    }
+    let core = Arc::downgrade(core);
+    tokio::spawn(async move {
+        loop {
+            tokio::time::sleep(LOOK_AGAIN).await;
+            let looked = tokio::task::spawn_blocking({
+                let core = core.clone();
+                move || look_once(&core)
+            });
+            if looked.await.unwrap_or(false) {
+                return;
+            }
+        }
+    });
+}
+
+/// Is there nothing left to be looked for?
+fn look_once(core: &Weak<Core>) -> bool {
+    let Some(core) = core.upgrade() else { return true };
+    // First, as a change that fails from here on is one more to be looked for.
+    core.looking.store(false, Ordering::Release);
+    if core.look().is_ok() {
+        return true;
+    }
+    // If somebody else began to look meanwhile, that one goes on.
+    core.looking.swap(true, Ordering::AcqRel)
+}
+
 impl TenantStore for Embedded {
     fn kind(&self) -> &'static str {
         "embedded"
@@ -126,7 +180,14 @@ impl TenantStore for Embedded {
     }
 
     fn commit(&self, commit: Commit) -> BoxFuture<'_, Result<Version, StoreError>> {
-        self.blocking(move |core| core.commit(&commit)).boxed()
+        async move {
+            let committed = self.blocking(move |core| core.commit(&commit)).await;
+            if matches!(committed, Err(StoreError::Unavailable { .. })) {
+                look_until_known(&self.core);
+            }
+            committed
+        }
+        .boxed()
     }
 
     fn history(

@@ -2,6 +2,9 @@
 
 use std::io::ErrorKind;
 
+use redb::Database;
+
+use super::database::Failure;
 use super::disk::{Disk, Fault};
 use super::*;
 use crate::store::suite::{change, many};
@@ -26,6 +29,7 @@ fn prepared() -> (Disk, Embedded, Snapshot) {
 
 /// Breaks operation after operation of the same commit until none is left to break; answers with how many there were.
 fn break_each(kind: ErrorKind, fault: impl Fn(usize) -> Fault, definite: bool) -> usize {
+    let mut in_doubt = 0;
     for n in 0.. {
         let (disk, store, before) = prepared();
         // Large enough for the file to grow.
@@ -34,38 +38,86 @@ fn break_each(kind: ErrorKind, fault: impl Fn(usize) -> Fault, definite: bool) -
         let result = store.core.commit(&commit);
         if disk.failed() == 0 {
             result.unwrap();
+            println!("{in_doubt} of {n} points leave it open");
             return n;
         }
-        recovers(&disk, &store, &commit, &result, definite);
+        in_doubt += usize::from(recovers(&disk, &store, &commit, &result, definite));
     }
     unreachable!("a commit has an end")
 }
 
-/// After a fault: nothing is half done, the answer was true, and changes work again.
+/// After a fault: nothing is half done, the answer was true, and changes work again. Returns whether the change was
+/// stored although its caller heard of a failure.
 fn recovers(
     disk: &Disk,
     store: &Embedded,
     commit: &Commit,
     result: &Result<Version, StoreError>,
     definite: bool,
-) {
+) -> bool {
     if let Err(error) = result {
         assert!(matches!(error, StoreError::Unavailable { .. }), "{error:?}");
         assert!(store.trouble().is_some(), "trouble is not told");
     }
     disk.fail(Fault::None, ErrorKind::Other);
-    let now = store.core.load().unwrap();
-    let stored = now.version == touch::next(commit.from);
-    assert_eq!(now.tenancy, if stored { commit.after.clone() } else { commit.before.clone() });
-    match result {
-        Ok(version) => assert_eq!(now.version, *version),
-        // The disk works again at once: the store looks, and knows.
-        Err(_) if definite => assert_eq!(now.version, commit.from),
-        Err(_) => assert!(stored || now.version == commit.from),
-    }
-    store.core.commit(&change(&now, tenancy(["later"]))).unwrap();
+    let before = Snapshot { version: commit.from, tenancy: commit.before.clone() };
+    let after = Snapshot { version: touch::next(commit.from), tenancy: commit.after.clone() };
+    // Nobody reads the store unless it tells of a version: the next change is made from what is in force.
+    let in_force = if result.is_ok() { &after } else { &before };
+    let next = store.core.commit(&change(in_force, tenancy(["later"])));
+    assert_eq!(*store.watch().borrow(), read(store, tables::version), "what it holds is not told");
+    let in_doubt = match next {
+        Ok(_) => false,
+        Err(StoreError::Conflict { current, .. }) if result.is_err() && !definite => {
+            assert_eq!(current, after.version);
+            assert_eq!(read(store, tables::load), after);
+            store.core.commit(&change(&after, tenancy(["later"]))).unwrap();
+            true
+        }
+        Err(error) => panic!("{error}"),
+    };
     assert_eq!(store.trouble(), None);
-    assert_eq!(store.core.handle.with(|database| tables::at(database, now.version)).unwrap(), now);
+    let kept = if in_doubt { &after } else { in_force };
+    assert_eq!(&read(store, |database| tables::at(database, kept.version)), kept);
+    in_doubt
+}
+
+/// What the database holds, behind the store's back.
+fn read<T>(store: &Embedded, work: impl FnOnce(&Database) -> Result<T, Failure>) -> T {
+    store.core.handle.with(work).unwrap()
+}
+
+/// A store that failed to store a change on top of a version, although it is stored; the disk works again.
+async fn in_doubt() -> (Embedded, Snapshot) {
+    for n in 0.. {
+        let (disk, store, before) = prepared();
+        disk.fail(Fault::From(n), ErrorKind::Other);
+        let result = store.commit(change(&before, tenancy(["x"]))).await;
+        assert!(disk.failed() > 0, "there is no operation that leaves it open");
+        disk.fail(Fault::None, ErrorKind::Other);
+        if result.is_err() && read(&on(&Disk::new(disk.bytes())), tables::version) > before.version {
+            return (store, before);
+        }
+    }
+    unreachable!("a commit has an end")
+}
+
+#[tokio::test(start_paused = true)]
+async fn whoever_meets_a_version_that_nobody_heard_of_makes_it_known() {
+    let (store, before) = in_doubt().await;
+    assert_eq!(*store.watch().borrow(), before.version);
+    let error = store.core.commit(&change(&before, tenancy(["y"]))).unwrap_err();
+    assert!(matches!(error, StoreError::Conflict { .. }), "{error}");
+    assert_eq!(*store.watch().borrow(), touch::next(before.version));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_change_that_failed_and_is_stored_becomes_known_without_another() {
+    let (store, before) = in_doubt().await;
+    let mut newest = store.watch();
+    let seen = newest.wait_for(|seen| *seen > before.version);
+    tokio::time::timeout(suite::PATIENCE, seen).await.expect("nobody is told").unwrap();
+    assert_eq!(store.load().await.unwrap().tenancy, tenancy(["x"]));
 }
 
 #[test]
