@@ -21,6 +21,7 @@ use crate::{
     drain::Shutdown,
     gateway::Gateway,
     metrics::{self, Metrics},
+    tenancy::problem::FieldProblem,
 };
 
 /// Bound sockets that nobody answers on yet.
@@ -98,9 +99,10 @@ impl Doors {
         };
         control.on_reload({
             let roles = self.roles;
-            move |config| match role_map(&config.api) {
-                Ok(map) => roles.replace(map),
-                Err(error) => warn!("the roles stay as they were: {error}"),
+            move |config| {
+                let map = role_map(&config.api).map_err(|error| nobody(&error))?;
+                let roles = roles.clone();
+                Ok(Box::new(move || roles.replace(map)))
             }
         });
         let certificates = self.remote.as_ref().map(TlsListener::reloader);
@@ -136,6 +138,10 @@ fn hold<E: std::fmt::Display + Send>(
 fn role_map(config: &ApiConfig) -> Result<RoleMap, RoleError> {
     let names = |list: &[Principal]| list.iter().map(ToString::to_string).collect::<Vec<_>>();
     RoleMap::new(&names(&config.admins), &names(&config.operators), &names(&config.viewers))
+}
+
+fn nobody(error: &RoleError) -> FieldProblem {
+    FieldProblem { path: "api".to_owned(), problem: error.to_string(), remedy: error.remedy().to_owned() }
 }
 
 fn tls_options(config: &ApiConfig) -> Option<TlsOptions> {

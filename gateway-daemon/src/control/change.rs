@@ -140,14 +140,17 @@ pub(super) fn checked(
     made_from: Option<&Tenancy>,
 ) -> Result<Config, Vec<FieldProblem>> {
     let config = config.with_tenancy(tenancy, made_from)?;
-    match check_slots(&config) {
-        Ok(()) => Ok(config),
-        Err(error) => Err(vec![FieldProblem {
-            path: "tenant".to_owned(),
-            problem: error.to_string(),
-            remedy: "use fewer or smaller pools".to_owned(),
-        }]),
-    }
+    fits(&config).map_err(|problem| vec![problem])?;
+    Ok(config)
+}
+
+/// Do the tables have room for a configuration?
+pub(super) fn fits(config: &Config) -> Result<(), FieldProblem> {
+    check_slots(config).map_err(|error| FieldProblem {
+        path: "tenant".to_owned(),
+        problem: error.to_string(),
+        remedy: "use fewer or smaller pools".to_owned(),
+    })
 }
 
 /// Names of the tenants that differ, or that name a peer group which differs.

@@ -36,13 +36,17 @@ use crate::{
     health::driver::Health,
     metrics::Metrics,
     store::{Author, HistoryEntry, Snapshot, StoreError, TenantStore, Version, file::FileStore},
+    tenancy::problem::FieldProblem,
 };
 
 /// Reads the daemon's settings again, as they were read at the start.
 pub type ReadSettings = Box<dyn Fn() -> Result<Config, ConfigError> + Send + Sync>;
 
-/// Told of settings that were put into force.
-type OnReload = Box<dyn Fn(&Config) + Send + Sync>;
+/// Asked about settings that are to be put into force: refuses them, or says how.
+type OnReload = Box<dyn Fn(&Config) -> Result<PutInForce, FieldProblem> + Send + Sync>;
+
+/// Puts settings into force that were checked.
+pub type PutInForce = Box<dyn FnOnce() + Send>;
 
 /// Where the tenants come from.
 pub enum Source {
@@ -104,9 +108,12 @@ impl Control {
         control
     }
 
-    /// Calls `tell` whenever settings were read again; the first call counts.
-    pub fn on_reload(&self, tell: impl Fn(&Config) + Send + Sync + 'static) {
-        let _ = self.on_reload.set(Box::new(tell));
+    /// Asks `prepare` whenever settings were read again, before anything changes; the first call counts.
+    pub fn on_reload(
+        &self,
+        prepare: impl Fn(&Config) -> Result<PutInForce, FieldProblem> + Send + Sync + 'static,
+    ) {
+        let _ = self.on_reload.set(Box::new(prepare));
     }
 
     /// Why the store can't be changed now.
