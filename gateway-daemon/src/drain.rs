@@ -3,8 +3,21 @@
 use std::io;
 use std::time::Duration;
 
+use tokio::runtime::Runtime;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
+
+/// How long threads may go on that wait for the kernel, a disk or a directory service when all tasks have ended. What
+/// they do is not lost: a commit of the store is whole or was never answered, and tables are compared with the
+/// configuration by the next start. With the time for the tasks it makes the second in which the daemon promises to end.
+const LAST_GRACE: Duration = Duration::from_millis(150);
+
+/// Does the work, and leaves threads behind that do not end within [`LAST_GRACE`]: they end with the process.
+pub fn run<T>(runtime: Runtime, work: impl Future<Output = T>) -> T {
+    let done = runtime.block_on(work);
+    runtime.shutdown_timeout(LAST_GRACE);
+    done
+}
 
 /// Makes the two ends: one asks for the shutdown, the other is cloned into every task.
 pub fn channel() -> (Trigger, Shutdown) {
@@ -89,6 +102,25 @@ mod tests {
     use super::*;
 
     const DEADLINE: Duration = Duration::from_secs(5);
+
+    #[test]
+    fn a_thread_that_waits_for_ever_does_not_hold_up_the_end() {
+        let (sender, never) = std::sync::mpsc::channel::<()>();
+        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+        let started = std::time::Instant::now();
+        let done = run(runtime, async move {
+            let (begun, has_begun) = tokio::sync::oneshot::channel();
+            tokio::task::spawn_blocking(move || {
+                begun.send(()).unwrap();
+                never.recv()
+            });
+            has_begun.await.unwrap();
+            7
+        });
+        assert_eq!(done, 7);
+        assert!(started.elapsed() < DEADLINE, "{:?}", started.elapsed());
+        drop(sender);
+    }
 
     #[tokio::test(start_paused = true)]
     async fn all_is_drained_when_every_task_has_dropped_its_handle() {

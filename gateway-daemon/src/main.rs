@@ -7,6 +7,7 @@ use clap::Parser as _;
 use gateway_daemon::app;
 use gateway_daemon::cli::run::RunOptions;
 use gateway_daemon::cli::{self, Cli, Exit};
+use gateway_daemon::drain;
 
 fn main() -> ExitCode {
     cli::report(Cli::parse().command.execute(run)).into()
@@ -15,6 +16,6 @@ fn main() -> ExitCode {
 fn run(options: &RunOptions) -> anyhow::Result<Exit> {
     options.start_log()?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
-    runtime.context("cannot start the event loop")?.block_on(app::run(&options.for_app()?))?;
+    drain::run(runtime.context("cannot start the event loop")?, app::run(&options.for_app()?))?;
     Ok(Exit::Done)
 }

@@ -94,7 +94,7 @@ impl Control {
                 warn!("cannot bring the backends' health into the tables, trying again: {error:#}");
             }
             // New flows avoid a fallen backend before its old ones are ended: clients that call again get another one.
-            self.end_flows_of_the_fallen(&before, &now);
+            self.end_flows_of_the_fallen(&before, &now, &shutdown);
             before = now;
         }
     }

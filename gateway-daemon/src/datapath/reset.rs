@@ -21,18 +21,13 @@ mod probe;
 
 pub use injector::Injector;
 
-use std::{io, time::Instant};
+use std::io;
 
 use anyhow::{Context as _, Result};
 use aya::maps::MapData;
 use gateway_common::abi::{Addr, CtEntry, EntryFlags, FlowKey, Port, Protocol, Seen, State, TenantId};
 
 use super::{batch, element, monotonic_ns, tables::Tables};
-use pace::Pace;
-
-/// Probes a second: some percent of what one CPU can send, and few enough for anybody's network. 12,500 connections a
-/// second, at four probes each.
-const PROBES_PER_SECOND: u32 = 50_000;
 
 /// A flow that was marked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -90,17 +85,31 @@ pub fn of_tenant(tenant: TenantId) -> impl Fn(&CtEntry) -> bool {
 /// Ends the flows that `which` accepts (it is asked with the entry of the original direction) and makes their ends ask
 /// for their reset. New flows are not its business: who wants none must change the tables before.
 ///
-/// Blocks while it sends, at most 50,000 probes a second: call it where that is allowed.
+/// Blocks while it sends, at most 50,000 probes a second together with others that use the injector: call it where that
+/// is allowed.
 ///
 /// # Errors
 ///
 /// When the tables cannot be read or written. Flows that were marked by then stay marked.
 pub fn reset(tables: &Tables, injector: &Injector, which: impl Fn(&CtEntry) -> bool) -> Result<ResetReport> {
+    reset_while(tables, injector, which, || true)
+}
+
+/// As [`reset`], and makes no more ends speak when `go_on` says no: all flows are marked by then.
+///
+/// # Errors
+///
+/// As [`reset`].
+pub fn reset_while(
+    tables: &Tables,
+    injector: &Injector,
+    which: impl Fn(&CtEntry) -> bool,
+    go_on: impl Fn() -> bool,
+) -> Result<ResetReport> {
     let mut report = mark(tables, which)?;
-    let mut pace = Pace::new(PROBES_PER_SECOND, Instant::now());
-    for key in report.waiting.iter().flat_map(Ended::keys) {
+    for key in report.waiting.iter().flat_map(Ended::keys).take_while(|_| go_on()) {
         for probe in probe::probes(&key) {
-            std::thread::sleep(pace.next(Instant::now()));
+            std::thread::sleep(injector.wait());
             report.unsent += u64::from(injector.send(&probe, key.src).is_err());
         }
     }

@@ -64,21 +64,23 @@ impl Ending {
 
 impl Gateway {
     /// Ends these flows: TCP is reset at both ends, other flows are forgotten. Returns how many there were. Blocks while
-    /// it waits for the ends, a second at most.
+    /// it sends and waits for the ends, a second at most for the latter. When `go_on` says no it only marks what is left:
+    /// such an end learns of it when it speaks.
     ///
     /// # Errors
     ///
     /// When the tables cannot be read or written, or there is no way to send packets of our own.
-    pub fn end_flows(&self, endings: &[Ending]) -> Result<u64> {
+    pub fn end_flows(&self, endings: &[Ending], go_on: impl Fn() -> bool) -> Result<u64> {
         // Tables of its own: nobody waits for the lock while packets are sent.
         let tables = Tables::open(&self.pins())?;
         let injector = self.injector()?;
         let ids = self.state().tenants.clone();
         let selects: Vec<_> = endings.iter().map(|ending| ending.selects(&ids)).collect();
-        let mut report = reset::reset(&tables, &injector, |entry| selects.iter().any(|one| one(entry)))?;
+        let mut report =
+            reset::reset_while(&tables, &injector, |entry| selects.iter().any(|one| one(entry)), &go_on)?;
         let ended = report.marked + report.deleted;
         let until = Instant::now() + PATIENCE;
-        while reset::finish(&tables, &mut report)? > 0 && Instant::now() < until {
+        while reset::finish(&tables, &mut report)? > 0 && Instant::now() < until && go_on() {
             std::thread::sleep(LOOK);
         }
         if ended > 0 {

@@ -38,6 +38,7 @@ pub(super) type Deadlines = BTreeMap<Ending, Deadline>;
 #[derive(Debug, Default)]
 pub(super) struct Drains {
     ended: Deadlines,
+    under_way: Deadlines,
 }
 
 /// What is to be done.
@@ -54,16 +55,28 @@ impl Drains {
     pub(super) fn look(&mut self, config: &Config, now: SystemTime) -> Look {
         let mut all = deadlines(config);
         self.ended.retain(|ending, known| all.get(ending).is_some_and(|deadline| deadline.is(known)));
-        all.retain(|ending, _| !self.ended.contains_key(ending));
+        self.under_way.retain(|ending, known| all.get(ending).is_some_and(|deadline| deadline.is(known)));
+        all.retain(|ending, _| !self.ended.contains_key(ending) && !self.under_way.contains_key(ending));
         let later = all.values().filter(|deadline| deadline.at > now);
         let next = later.filter_map(|deadline| deadline.at.duration_since(now).ok()).min();
         all.retain(|_, deadline| deadline.at <= now);
         Look { due: all, again_in: next.unwrap_or(LONGEST_SLEEP).min(LONGEST_SLEEP) }
     }
 
+    /// What was due is being done: it is due no longer, unless it changes.
+    pub(super) fn begun(&mut self, due: &Deadlines) {
+        self.under_way.extend(due.iter().map(|(ending, deadline)| (ending.clone(), deadline.clone())));
+    }
+
     /// What was due is done.
     pub(super) fn ended(&mut self, due: Deadlines) {
+        self.failed(&due);
         self.ended.extend(due);
+    }
+
+    /// What was due is not done, and is due again.
+    pub(super) fn failed(&mut self, due: &Deadlines) {
+        self.under_way.retain(|ending, known| !due.get(ending).is_some_and(|deadline| deadline.is(known)));
     }
 }
 

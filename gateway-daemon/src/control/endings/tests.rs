@@ -333,3 +333,42 @@ async fn the_loop_tries_again_soon_when_the_kernel_refuses() {
     let times: Vec<_> = looped.stop().await.into_iter().map(|(at, _)| at).collect();
     assert_eq!(times, [0, retry, 2 * retry]);
 }
+
+#[tokio::test(start_paused = true)]
+async fn an_ending_that_takes_long_holds_up_no_other() {
+    let mut stored = Stored::new();
+    stored.set_in_both(1, Draining, Some(1));
+    stored.set_in_both(2, Draining, Some(3));
+    let (config, began) = (Arc::new(stored.config.clone()), Instant::now());
+    let (seen, mut heard) = tokio::sync::mpsc::unbounded_channel();
+    let (trigger, shutdown) = drain::channel();
+    let (_changes, told) = watch::channel(0);
+    let follow = Follow {
+        config: move || config.clone(),
+        now: move || at(0) + began.elapsed(),
+        end: move |endings: Vec<Ending>| {
+            seen.send((began.elapsed().as_secs(), endings.clone())).unwrap();
+            let long = endings == [flows_of(1)];
+            async move {
+                sleep(if long { 60 * SECOND } else { Duration::ZERO }).await;
+                true
+            }
+        },
+    };
+    tokio::spawn(follow.deadlines(told, shutdown));
+    assert_eq!(heard.recv().await.unwrap(), (1, vec![flows_of(1)]));
+    assert_eq!(heard.recv().await.unwrap(), (3, vec![flows_of(2)]));
+    // Each of them once, also while the first one is under way and after it.
+    sleep(100 * SECOND).await;
+    assert!(heard.try_recv().is_err());
+    // Nothing that is under way holds up the end.
+    trigger.request();
+    assert_eq!(trigger.drained(SECOND).await, Drained::All);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_ending_that_panics_is_tried_again() {
+    let mut under_way = super::UnderWay::new();
+    under_way.begin(7, async { panic!("a defect") });
+    assert_eq!(under_way.next().await, (7, false));
+}

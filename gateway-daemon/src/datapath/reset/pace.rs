@@ -8,23 +8,23 @@ const BURST: u32 = 64;
 /// When the next of a series may go.
 #[derive(Debug)]
 pub struct Pace {
-    per_second: u32,
-    started: Instant,
-    sent: u32,
+    interval: Duration,
+    /// When the next one would go if all were evenly spread.
+    at: Instant,
 }
 
 impl Pace {
     /// So many a second from now on.
-    pub const fn new(per_second: u32, now: Instant) -> Self {
-        Self { per_second, started: now, sent: 0 }
+    pub fn new(per_second: u32, now: Instant) -> Self {
+        Self { interval: Duration::from_secs(1) / per_second, at: now }
     }
 
-    /// Counts one more and says how long it has to wait.
+    /// Counts one more and says how long it has to wait. Times without any are not made up for, but for a burst.
     pub fn next(&mut self, now: Instant) -> Duration {
-        self.sent += 1;
-        let ahead = self.sent.saturating_sub(BURST);
-        let due = self.started + Duration::from_secs(1) * ahead / self.per_second;
-        due.saturating_duration_since(now)
+        let earliest = now.checked_sub(self.interval * (BURST - 1)).unwrap_or(now);
+        let at = self.at.max(earliest);
+        self.at = at + self.interval;
+        at.saturating_duration_since(now)
     }
 }
 
@@ -42,7 +42,17 @@ mod tests {
             let allowed = BURST + u32::try_from((now - start).as_millis()).unwrap();
             assert!(sent <= allowed, "{sent} after {:?}", now - start);
         }
-        assert_eq!(now - start, Duration::from_millis(u64::from(5000 - BURST)));
+        assert!(now - start <= Duration::from_secs(5), "{:?}", now - start);
+        assert!(now - start >= Duration::from_millis(u64::from(5000 - BURST)), "{:?}", now - start);
+    }
+
+    #[test]
+    fn a_pause_is_not_made_up_for() {
+        let start = Instant::now();
+        let mut pace = Pace::new(1000, start);
+        let later = start + Duration::from_secs(100);
+        let free = (0..200).filter(|_| pace.next(later).is_zero()).count();
+        assert_eq!(free, BURST as usize);
     }
 
     #[test]
