@@ -1,28 +1,26 @@
 //! When flows are ended: a backend goes down whose pool wants that, a drain's deadline passes, maintenance begins.
 
 mod drains;
+mod falls;
 #[cfg(test)]
 mod tests;
 
 use std::{
-    collections::BTreeSet,
     panic::AssertUnwindSafe,
     sync::Arc,
     time::{Duration, SystemTime},
 };
 
-use futures_util::FutureExt as _;
+use futures_util::{FutureExt as _, future::BoxFuture};
 use tokio::{sync::watch, task::JoinSet, time::sleep};
 use tracing::warn;
 
-use self::drains::{Drains, Look};
-use super::{Control, change::blocking};
-use crate::{
-    config::{Config, OnBackendDown},
-    drain::Shutdown,
-    gateway::Ending,
-    health::{BackendId, Standing, Standings},
+use self::{
+    drains::{Drains, Look},
+    falls::{Due, Falls},
 };
+use super::{Control, change::blocking};
+use crate::{config::Config, drain::Shutdown, gateway::Ending, health::Fallen};
 
 /// How long to wait after flows could not be ended.
 const RETRY: Duration = Duration::from_secs(1);
@@ -68,6 +66,43 @@ impl<D: Send + 'static> UnderWay<D> {
     }
 }
 
+/// Ends the flows of backends that have fallen, where their pools want that; one that fails is tried again until the
+/// backend is back.
+pub(super) struct EndOfFallen<E> {
+    falls: Falls,
+    under_way: UnderWay<Due>,
+    /// Ends flows; returns whether it was done.
+    end: E,
+}
+
+impl<E, F> EndOfFallen<E>
+where
+    E: Fn(Vec<Ending>) -> F,
+    F: Future<Output = bool> + Send + 'static,
+{
+    fn new(end: E) -> Self {
+        Self { falls: Falls::default(), under_way: UnderWay::new(), end }
+    }
+
+    /// Begins what is due, as far as there is room.
+    pub(super) fn follow(&mut self, config: &Config, fallen: &Fallen) {
+        if !self.under_way.has_room() {
+            return;
+        }
+        let due = self.falls.look(config, fallen);
+        if !due.is_empty() {
+            self.falls.begun(&due);
+            self.under_way.begin(due.clone(), (self.end)(due.endings()));
+        }
+    }
+
+    /// Waits for the next one under way to end: then it is time to follow again. For ever when there is none.
+    pub(super) async fn settled(&mut self) {
+        let (due, done) = self.under_way.next().await;
+        self.falls.settled(due, done);
+    }
+}
+
 /// The world of the loop that follows deadlines.
 struct Follow<C, N, E> {
     /// The configuration in force.
@@ -107,6 +142,15 @@ where
 }
 
 impl Control {
+    /// For backends that fall.
+    pub(super) fn end_of_fallen(
+        self: &Arc<Self>,
+        shutdown: &Shutdown,
+    ) -> EndOfFallen<impl Fn(Vec<Ending>) -> BoxFuture<'static, bool> + use<>> {
+        let (control, shutdown) = (self.clone(), shutdown.clone());
+        EndOfFallen::new(move |endings| control.clone().end(endings, shutdown.clone()).boxed())
+    }
+
     /// Ends flows whose drain's deadline has passed.
     pub(super) async fn follow_deadlines(self: Arc<Self>, shutdown: Shutdown) {
         let (changes, heard) = (self.gateway.changes(), shutdown.clone());
@@ -118,18 +162,6 @@ impl Control {
         follow.deadlines(changes, shutdown).await;
     }
 
-    /// Ends the flows of backends that were up and are down, where their pools want that. In a task of its own: a dead
-    /// backend never answers, and the next one that falls must not wait for that.
-    pub(super) fn end_flows_of_the_fallen(
-        self: &Arc<Self>,
-        before: &Standings,
-        now: &Standings,
-        shutdown: &Shutdown,
-    ) {
-        let fallen = fallen(&self.gateway.config(), before, now);
-        tokio::spawn(self.clone().end(fallen, shutdown.clone()));
-    }
-
     /// Returns whether it was done.
     async fn end(self: Arc<Self>, endings: Vec<Ending>, shutdown: Shutdown) -> bool {
         if endings.is_empty() {
@@ -139,20 +171,4 @@ impl Control {
         let ended = blocking(move || gateway.end_flows(&endings, || !shutdown.is_requested())).await;
         ended.inspect_err(|error| warn!("cannot end flows, trying again: {error:#}")).is_ok()
     }
-}
-
-fn fallen(config: &Config, before: &Standings, now: &Standings) -> Vec<Ending> {
-    let mut fallen = BTreeSet::new();
-    for tenant in config.tenants.iter() {
-        for pool in tenant.pools.iter().filter(|pool| pool.on_backend_down == OnBackendDown::Reset) {
-            for backend in &pool.backends {
-                let id = BackendId::new(tenant, pool, backend);
-                let was_up = before.get(&id).is_some_and(|standing| *standing != Standing::Down);
-                if was_up && now.get(&id) == Some(&Standing::Down) {
-                    fallen.insert(Ending::backend(&id));
-                }
-            }
-        }
-    }
-    fallen.into_iter().collect()
 }

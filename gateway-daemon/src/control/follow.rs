@@ -79,23 +79,27 @@ impl Control {
 
     /// Brings what health says into the tables.
     async fn follow_health(self: Arc<Self>, shutdown: Shutdown) {
-        let mut standings = self.health.standings();
-        let mut before = standings.borrow().clone();
+        let (mut standings, mut fallen) = (self.health.standings(), self.health.fallen());
+        let mut end_of_fallen = self.end_of_fallen(&shutdown);
+        let mut down = fallen.borrow_and_update().clone();
         loop {
+            // New flows avoid a fallen backend before its old ones are ended: clients that call again get another one.
+            end_of_fallen.follow(&self.gateway.config(), &down);
             tokio::select! {
                 () = shutdown.requested() => return,
                 changed = standings.changed() => if changed.is_err() { return },
+                changed = fallen.changed() => if changed.is_err() { return },
+                () = end_of_fallen.settled() => continue,
             }
-            let now = standings.borrow_and_update().clone();
+            // In this order: the standings say it of each of these at least.
+            down = fallen.borrow_and_update().clone();
+            standings.mark_unchanged();
             let gateway = self.gateway.clone();
             let newest = self.health.standings();
             let written = blocking(move || gateway.follow_health(|| newest.borrow().clone()));
             if let Err(error) = written.await {
                 warn!("cannot bring the backends' health into the tables, trying again: {error:#}");
             }
-            // New flows avoid a fallen backend before its old ones are ended: clients that call again get another one.
-            self.end_flows_of_the_fallen(&before, &now, &shutdown);
-            before = now;
         }
     }
 }

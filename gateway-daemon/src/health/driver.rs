@@ -17,7 +17,7 @@ use super::passive::Signs;
 use super::probe::Prober;
 use super::roster::{BackendReport, Change, Job, Roster, Ticket, Totals};
 use super::target::Target;
-use super::{BackendId, Standing, Standings};
+use super::{BackendId, Fallen, Standing, Standings};
 use crate::drain::Shutdown;
 
 /// Checks that may be under way at once by default. Each holds a descriptor and some kilobytes. Checks that time out
@@ -88,6 +88,11 @@ impl Health {
         self.shared.state().board.subscribe()
     }
 
+    /// The backends that have fallen: published after the standings that say so.
+    pub fn fallen(&self) -> watch::Receiver<Fallen> {
+        self.shared.state().board.subscribe_fallen()
+    }
+
     /// What is known about each backend, in the order of their names.
     pub fn report(&self) -> Vec<BackendReport> {
         self.shared.state().roster.report(now())
@@ -110,7 +115,7 @@ impl State {
     fn note_changes(&mut self, now: Instant) {
         for change in self.roster.take_changes() {
             log(&change);
-            self.board.note(change.id, change.to, now);
+            self.board.note(change.id, change.to, change.fallen, now);
         }
     }
 
@@ -196,7 +201,7 @@ fn untangle(ended: Ended) -> (Id, Result<(), Failure>) {
 
 /// One line for each change; the steps of a slow start and what people did only for who wants all of it.
 fn log(change: &Change) {
-    let Change { id, from, to, reason } = change;
+    let Change { id, from, to, fallen: _, reason } = change;
     let (tenant, pool) = (&*id.tenant, &*id.pool);
     let backend = std::net::SocketAddrV4::new(id.address, id.port);
     let name = |standing: &Option<Standing>| standing.map_or("unchecked", Standing::name);

@@ -38,6 +38,8 @@ pub struct Machine {
     last_check: Option<Instant>,
     hurried: bool,
     known: Known,
+    /// Of a backend that began as down, until checks have said what it is: failures in a row.
+    unproven: Option<u8>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,17 +69,19 @@ enum Known {
 impl Machine {
     /// A backend that has just appeared, or appeared again.
     pub fn new(check: Arc<Check>, slow_start: Duration, initial: Initial, now: Instant) -> Self {
-        let state = match initial {
-            Initial::Up => State::Up { failures: 0, signs: 0, rise: None },
-            Initial::Down => State::Down { successes: 0 },
+        let (state, unproven) = match initial {
+            Initial::Up => (State::Up { failures: 0, signs: 0, rise: None }, None),
+            Initial::Down => (State::Down { successes: 0 }, Some(0)),
         };
-        Self { check, slow_start, state, since: now, last_check: None, hurried: false, known: Known::Nothing }
+        let (last_check, hurried, known) = (None, false, Known::Nothing);
+        Self { check, slow_start, state, since: now, last_check, hurried, known, unproven }
     }
 
     /// Other settings from now on. The standing stays; what was counted in a row by the old check does not, and the
     /// new check comes soon.
     pub fn reconfigure(&mut self, check: Arc<Check>, slow_start: Duration) {
         (self.check, self.slow_start, self.hurried) = (check, slow_start, true);
+        self.unproven = self.unproven.map(|_| 0);
         match &mut self.state {
             State::Down { successes } => *successes = 0,
             State::Up { failures, signs, .. } => (*failures, *signs) = (0, 0),
@@ -93,6 +97,7 @@ impl Machine {
     /// It passed.
     pub fn check_succeeded(&mut self, now: Instant) {
         self.known = Known::Passed;
+        self.unproven = self.unproven.map(|_| 0);
         match &mut self.state {
             State::Up { failures, signs, .. } => (*failures, *signs) = (0, 0),
             State::Down { successes } => {
@@ -111,6 +116,8 @@ impl Machine {
         if is_ours {
             return;
         }
+        let failures = self.unproven.map(|failures| failures.saturating_add(1));
+        self.unproven = failures.filter(|failures| *failures < self.check.fall());
         match &mut self.state {
             State::Down { successes } => *successes = 0,
             State::Up { failures, signs, .. } => {
@@ -146,6 +153,7 @@ impl Machine {
     fn come_up(&mut self, now: Instant) {
         let rise = (!self.slow_start.is_zero()).then_some(Rise { from: now, over: self.slow_start });
         self.state = State::Up { failures: 0, signs: 0, rise };
+        self.unproven = None;
         self.since = now;
     }
 
@@ -194,6 +202,12 @@ impl Machine {
             State::Down { .. } => Standing::Down,
             State::Up { rise, .. } => rise.map_or(Standing::Up, |rise| rise.standing(now)),
         }
+    }
+
+    /// Is it down because checks said so? Not one that began as down, until as many in a row have failed as it takes for
+    /// one that is up to fall.
+    pub fn has_fallen(&self) -> bool {
+        matches!(self.state, State::Down { .. }) && self.unproven.is_none()
     }
 
     /// When [`Self::standing`] changes without any check: the next step of a slow start.

@@ -23,7 +23,7 @@ pub mod target;
 mod agenda;
 mod board;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 
@@ -64,3 +64,6 @@ impl Standing {
 
 /// The standing of every checked backend; those that are not in it are not checked and count as up.
 pub type Standings = Arc<HashMap<BackendId, Standing>>;
+
+/// The backends that are down because checks said so; not those that began as down and were not checked often enough yet.
+pub type Fallen = Arc<HashSet<BackendId>>;

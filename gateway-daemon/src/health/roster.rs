@@ -34,6 +34,8 @@ struct Entry {
     machine: Machine,
     /// The standing that the last [`Change`] said.
     standing: Standing,
+    /// Whether the last [`Change`] said that it has fallen.
+    fallen: bool,
     /// The check under way.
     running: Option<u64>,
     last_took: Option<Duration>,
@@ -67,8 +69,10 @@ pub struct Change {
     pub id: BackendId,
     /// What it was; none when it was not checked before.
     pub from: Option<Standing>,
-    /// What it is; none when it is no longer checked.
+    /// What it is; none when it is no longer checked. The same as `from` when only `fallen` is another.
     pub to: Option<Standing>,
+    /// Is it down because checks said so, rather than because it began as down?
+    pub fallen: bool,
     /// Why.
     pub reason: String,
 }
@@ -186,7 +190,8 @@ impl Roster {
         self.free.push(slot);
         self.index.remove(&entry.id);
         let reason = "no longer checked".to_owned();
-        self.changes.push(Change { id: entry.id, from: Some(entry.standing), to: None, reason });
+        let from = Some(entry.standing);
+        self.changes.push(Change { id: entry.id, from, to: None, fallen: false, reason });
     }
 
     /// Takes what traffic says about a backend.
@@ -285,7 +290,8 @@ impl Roster {
         let change = entry.follow(now);
         self.steps.set(slot, next);
         if let Some(change) = change {
-            let turned = change.from == Some(Standing::Down) || change.to == Some(Standing::Down);
+            let is_down = |standing| standing == Some(Standing::Down);
+            let turned = is_down(change.from) != is_down(change.to);
             self.totals.transitions += u64::from(turned);
             self.changes.push(change);
         }
@@ -293,7 +299,8 @@ impl Roster {
 
     fn note_appeared(&mut self, entry: &Entry) {
         let reason = entry.machine.reason();
-        let change = Change { id: entry.id.clone(), from: None, to: Some(entry.standing), reason };
+        let to = Some(entry.standing);
+        let change = Change { id: entry.id.clone(), from: None, to, fallen: entry.fallen, reason };
         self.changes.push(change);
     }
 }
@@ -301,7 +308,8 @@ impl Roster {
 impl Entry {
     fn new(id: BackendId, machine: Machine, now: Instant) -> Self {
         let standing = machine.standing(now);
-        Self { id, machine, standing, running: None, last_took: None, checks: 0, failures: 0 }
+        let (running, last_took) = (None, None);
+        Self { id, machine, standing, fallen: false, running, last_took, checks: 0, failures: 0 }
     }
 
     fn take(&mut self, result: Result<(), Failure>, took: Duration, now: Instant) {
@@ -317,10 +325,13 @@ impl Entry {
     fn follow(&mut self, now: Instant) -> Option<Change> {
         let to = self.machine.standing(now);
         let from = std::mem::replace(&mut self.standing, to);
-        (from != to).then(|| Change {
+        let fallen = self.machine.has_fallen();
+        let had_fallen = std::mem::replace(&mut self.fallen, fallen);
+        (from != to || fallen != had_fallen).then(|| Change {
             id: self.id.clone(),
             from: Some(from),
             to: Some(to),
+            fallen,
             reason: self.machine.reason(),
         })
     }

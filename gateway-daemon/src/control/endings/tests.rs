@@ -9,15 +9,16 @@ use std::{
 use arc_swap::ArcSwap;
 use tokio::{
     sync::watch,
-    time::{Instant, sleep},
+    time::{Instant, sleep, timeout},
 };
 
 use super::drains::{Drains, LONGEST_SLEEP, Look};
-use super::{Follow, RETRY};
+use super::{EndOfFallen, Follow, RETRY};
 use crate::{
     config::{Config, Interfaces},
     drain::{self, Drained, Trigger},
     gateway::Ending,
+    health::BackendId,
     tenancy::{
         Tenancy,
         edit::{Edit, apply},
@@ -371,4 +372,31 @@ async fn an_ending_that_panics_is_tried_again() {
     let mut under_way = super::UnderWay::new();
     under_way.begin(7, async { panic!("a defect") });
     assert_eq!(under_way.next().await, (7, false));
+}
+
+#[tokio::test(start_paused = true)]
+async fn flows_of_a_fallen_backend_are_ended_in_the_end_however_often_that_fails() {
+    let mut stored = Stored::new();
+    let mut reset = pool("web");
+    reset.on_backend_down = Some("reset".to_owned());
+    stored.edit(Edit::PutPool { tenant: "bank-a".to_owned(), pool: reset });
+    let (seen, began) = (Arc::<Mutex<Vec<Ended>>>::default(), Instant::now());
+    let heard = seen.clone();
+    let mut falls = EndOfFallen::new(move |endings: Vec<Ending>| {
+        let mut heard = heard.lock().unwrap();
+        heard.push((began.elapsed().as_millis(), endings));
+        ready(heard.len() > 2)
+    });
+    let id =
+        BackendId { tenant: "bank-a".into(), pool: "web".into(), address: [10, 1, 0, 1].into(), port: 80 };
+    let fallen = Arc::new([id].into());
+    for _ in 0..3 {
+        falls.follow(&stored.config, &fallen);
+        falls.settled().await;
+    }
+    falls.follow(&stored.config, &fallen);
+    assert!(timeout(60 * SECOND, falls.settled()).await.is_err(), "it was ended");
+    let retry = RETRY.as_millis();
+    let times = [0, retry, 2 * retry].map(|at| (at, vec![flows_of(1)]));
+    assert_eq!(*seen.lock().unwrap(), times);
 }

@@ -220,3 +220,43 @@ fn checks_are_spread() {
         assert!((60..=140).contains(&made), "{made} of 1000 in tenth {part}");
     }
 }
+
+/// Who has fallen, as the changes said it in their order.
+fn falls(bench: &mut Bench) -> Vec<bool> {
+    bench.roster.take_changes().into_iter().map(|change| change.fallen).collect()
+}
+
+#[test]
+fn one_that_began_as_down_has_fallen_when_as_many_checks_in_a_row_say_so_as_it_takes() {
+    let check = Arc::new(tcp_check());
+    let down = Target { initial: Initial::Down, ..target(0, &check) };
+    let mut bench = Bench::new(&[down]);
+    assert_eq!(falls(&mut bench), [false], "it only began so");
+    let fall = usize::from(check.fall());
+    assert!(fall > 1, "the test needs more than one");
+    let mut made = 0;
+    let mut results = |_: &BackendId| {
+        made += 1;
+        // A success in between begins the row anew.
+        if made == fall { Ok(()) } else { refused(&target(0, &Arc::new(tcp_check())).id) }
+    };
+    let (mut checks, mut end) = (0, bench.now);
+    while checks < 2 * fall - 1 {
+        end += MS;
+        checks += bench.run_until(end, &mut results);
+    }
+    assert_eq!(falls(&mut bench), [false; 0]);
+    assert_eq!(bench.roster.totals().transitions, 0);
+    while checks < 2 * fall {
+        end += MS;
+        checks += bench.run_until(end, &mut results);
+    }
+    assert_eq!(falls(&mut bench), [true]);
+    bench.run_until(end + 60_000 * MS, refused);
+    assert_eq!(falls(&mut bench), [false; 0], "told once");
+    assert_eq!(bench.roster.totals().transitions, 0, "it was down all the time");
+    bench.run_until(end + 120_000 * MS, |_| Ok(()));
+    assert_eq!(falls(&mut bench).last(), Some(&false));
+    bench.run_until(end + 180_000 * MS, refused);
+    assert_eq!(falls(&mut bench), [true]);
+}
