@@ -48,11 +48,12 @@ impl Control {
     async fn catch_up(&self) -> Result<(), StoreError> {
         let _one_at_a_time = self.writing.lock().await;
         let base = self.current.load_full();
-        if *self.source.store().watch().borrow() == base.version {
+        if self.source.store().is_newest(base.version) {
             return Ok(());
         }
         let snapshot = self.source.store().load().await?;
-        if snapshot.version != base.version {
+        // Of the same number in a store that was restored from a backup.
+        if snapshot != *base {
             self.adopt(&base, snapshot).await;
         }
         Ok(())

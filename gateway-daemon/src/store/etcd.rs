@@ -41,8 +41,10 @@ use tokio::task::JoinSet;
 use tracing::warn;
 
 use super::{Commit, HistoryEntry, Snapshot, StoreError, TenantStore, Version};
-use last_known::Keeper;
-use wire::Wire;
+use change::Done;
+use keys::Head;
+use last_known::{Keeper, Known};
+use wire::{Seen, Wire};
 
 /// Where the cluster is and what belongs to this gateway in it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -94,6 +96,10 @@ struct State {
     trouble: Option<String>,
     /// What an earlier process knew, until etcd is reached for the first time.
     last_known: Option<Snapshot>,
+    /// The version that was last read or stored here, and the id of its head.
+    known: Option<(Version, String)>,
+    /// The id of the newest version's head.
+    newest_id: String,
     /// The revision of the newest version: reports of older ones may still arrive.
     revision: i64,
 }
@@ -112,6 +118,7 @@ pub async fn connect(config: EtcdConfig) -> Result<Etcd, StoreError> {
     let version = match wire.head().await {
         Ok(seen) => {
             state.revision = seen.mod_revision;
+            state.newest_id = seen.head.id;
             seen.head.version
         }
         Err(error @ StoreError::Unavailable { .. }) => start_without(&keeper, &mut state, error)?,
@@ -133,9 +140,11 @@ pub async fn connect(config: EtcdConfig) -> Result<Etcd, StoreError> {
 /// etcd is down: starts with what an earlier process knew, if that is anything.
 fn start_without(keeper: &Keeper, state: &mut State, error: StoreError) -> Result<Version, StoreError> {
     let Some(known) = keeper.read() else { return Err(error) };
-    warn!(%error, version = %known.version, "starting with the last known tenants");
+    warn!(%error, version = %known.snapshot.version, "starting with the last known tenants");
     state.trouble = Some(in_words(&error));
-    Ok(state.last_known.insert(known).version)
+    let Known { snapshot, id } = known;
+    (state.known, state.newest_id) = (Some((snapshot.version, id.clone())), id);
+    Ok(state.last_known.insert(snapshot).version)
 }
 
 fn in_words(error: &StoreError) -> String {
@@ -168,27 +177,38 @@ impl Shared {
     }
 
     /// A version was seen at a revision. Reports that were overtaken are passed over.
-    fn publish(&self, version: Version, revision: i64) {
+    fn publish(&self, head: &Head, revision: i64) {
         let mut state = self.state();
         if revision >= state.revision {
             state.revision = revision;
-            self.newest.send_if_modified(|newest| std::mem::replace(newest, version) != version);
+            let is_another = state.newest_id != head.id;
+            state.newest_id.clone_from(&head.id);
+            self.newest.send_if_modified(|newest| {
+                std::mem::replace(newest, head.version) != head.version || is_another
+            });
         }
     }
 
     /// What is read first on a new connection counts, whatever the revision: the cluster may have been restored from
     /// a backup.
-    fn publish_anew(&self, version: Version, revision: i64) {
+    fn publish_anew(&self, head: &Head, revision: i64) {
         self.state().revision = i64::MIN;
-        self.publish(version, revision);
+        self.publish(head, revision);
+    }
+
+    /// The id of a version, if it is the one that was last read or stored here.
+    fn id_of(&self, version: Version) -> Option<String> {
+        let state = self.state();
+        state.known.as_ref().filter(|(known, _)| *known == version).map(|(_, id)| id.clone())
     }
 
     async fn load(&self) -> Result<Snapshot, StoreError> {
         let loaded = self.noted(self.wire.load().await);
         match loaded {
-            Ok((snapshot, revision)) => {
-                self.publish(snapshot.version, revision);
-                self.keeper.keep(snapshot.clone());
+            Ok((snapshot, Seen { head, mod_revision, .. })) => {
+                self.state().known = Some((head.version, head.id.clone()));
+                self.publish(&head, mod_revision);
+                self.keeper.keep(Known { snapshot: snapshot.clone(), id: head.id });
                 Ok(snapshot)
             }
             Err(error @ StoreError::Unavailable { .. }) => self.state().last_known.clone().ok_or(error),
@@ -197,13 +217,17 @@ impl Shared {
     }
 
     async fn commit(self: Arc<Self>, commit: Commit) -> Result<Version, StoreError> {
-        let done = self.noted(change::commit(&self.wire, &commit, self.kept).await)?;
-        self.publish(done.version, done.revision);
-        self.keeper.keep(Snapshot { version: done.version, tenancy: commit.after });
-        if done.staged {
+        let made_from = self.id_of(commit.from);
+        let done = change::commit(&self.wire, &commit, made_from.as_deref(), self.kept).await;
+        let Done { head, revision } = self.noted(done)?;
+        self.state().known = Some((head.version, head.id.clone()));
+        self.publish(&head, revision);
+        let snapshot = Snapshot { version: head.version, tenancy: commit.after };
+        self.keeper.keep(Known { snapshot, id: head.id });
+        if head.staged.is_some() {
             tokio::spawn(async move { self.fold().await });
         }
-        Ok(done.version)
+        Ok(head.version)
     }
 
     /// Folds what a large change staged. Should it fail, the next commit does it.
@@ -241,6 +265,13 @@ impl TenantStore for Etcd {
 
     fn watch(&self) -> watch::Receiver<Version> {
         self.shared.newest.subscribe()
+    }
+
+    fn is_newest(&self, version: Version) -> bool {
+        let state = self.shared.state();
+        let known =
+            state.known.as_ref().is_some_and(|(known, id)| (*known, id) == (version, &state.newest_id));
+        known && *self.shared.newest.borrow() == version
     }
 
     fn trouble(&self) -> Option<String> {

@@ -99,7 +99,7 @@ pub enum StoreError {
     Conflict {
         /// What the change was made from.
         from: Version,
-        /// What is in force.
+        /// What is in force. The same number when the store was restored from a backup and went another way since.
         current: Version,
     },
     /// This store can't be changed through the API.
@@ -157,8 +157,14 @@ pub trait TenantStore: Send + Sync + 'static {
     /// What a version held.
     fn at(&self, version: Version) -> BoxFuture<'_, Result<Snapshot, StoreError>>;
 
-    /// Sees every new version, whoever made it. The value is the newest version known.
+    /// Sees every new version, whoever made it, also one of the same number. The value is the newest version known.
     fn watch(&self) -> watch::Receiver<Version>;
+
+    /// Is a version that was read or stored here the newest known? A store that was restored from a backup may hold
+    /// another one of the same number.
+    fn is_newest(&self, version: Version) -> bool {
+        *self.watch().borrow() == version
+    }
 
     /// Why the store can't be changed now, in words; none when it can.
     fn trouble(&self) -> Option<String> {

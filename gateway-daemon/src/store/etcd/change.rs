@@ -34,31 +34,40 @@ const STAGED_FOR: Duration = Duration::from_secs(600);
 const ATTEMPTS: usize = 10;
 
 /// An accepted change.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Done {
-    pub version: Version,
+    /// If it says that objects are staged, they are still to be folded.
+    pub head: Head,
     pub revision: i64,
-    /// Its objects are still to be folded.
-    pub staged: bool,
 }
 
-/// Stores a change, if the version that it was made from is in force.
-pub(super) async fn commit(wire: &Wire, commit: &Commit, kept: u64) -> Result<Done, StoreError> {
+/// Stores a change, if the version that it was made from is in force: by its number, and by its id as far as that is
+/// known.
+pub(super) async fn commit(
+    wire: &Wire,
+    commit: &Commit,
+    made_from: Option<&str>,
+    kept: u64,
+) -> Result<Done, StoreError> {
     let id = format!("{:016x}", fastrand::u64(..));
     let mut parts = Parts::default();
     for touch in touch::touches(&commit.before, &commit.after) {
         parts.add(touch)?;
     }
     if parts.is_small() {
-        let write = Write { wire, commit, kept, id, touched: Touched::Here(parts.into_touches()) };
+        let touched = Touched::Here(parts.into_touches());
+        let write = Write { wire, commit, made_from, kept, id, touched };
         return write.flip().await;
     }
     // Before megabytes are staged for nothing.
-    touch::same(commit.from, wire.head().await?.head.version)?;
+    same(commit.from, made_from, &wire.head().await?.head)?;
     let staged = Staged { version: touch::next(commit.from), id: id.clone(), parts: parts.count()? };
     let lease = wire.lease(STAGED_FOR).await?;
     let done = match stage(wire, lease, &staged, parts).await {
-        Ok(()) => Write { wire, commit, kept, id, touched: Touched::Staged(staged) }.flip().await,
+        Ok(()) => {
+            let touched = Touched::Staged(staged);
+            Write { wire, commit, made_from, kept, id, touched }.flip().await
+        }
         Err(error) => Err(error),
     };
     // Nothing depends on it after the change was accepted; otherwise this removes what was staged. Should etcd not
@@ -67,6 +76,15 @@ pub(super) async fn commit(wire: &Wire, commit: &Commit, kept: u64) -> Result<Do
         debug!(%error, "the lease of a staged change is left to expire");
     }
     done
+}
+
+/// Is it still the version that a change was made from?
+fn same(from: Version, id: Option<&str>, head: &Head) -> Result<(), StoreError> {
+    touch::same(from, head.version)?;
+    match id {
+        Some(id) if id != head.id => Err(StoreError::Conflict { from, current: head.version }),
+        _ => Ok(()),
+    }
 }
 
 /// The touched objects, cut into parts that etcd takes.
@@ -140,6 +158,7 @@ async fn stage(wire: &Wire, lease: i64, staged: &Staged, parts: Parts) -> Result
 struct Write<'a> {
     wire: &'a Wire,
     commit: &'a Commit,
+    made_from: Option<&'a str>,
     kept: u64,
     id: String,
     touched: Touched,
@@ -150,14 +169,13 @@ impl Write<'_> {
     async fn flip(&self) -> Result<Done, StoreError> {
         for _ in 0..ATTEMPTS {
             let seen = self.wire.head().await?;
-            touch::same(self.commit.from, seen.head.version)?;
+            same(self.commit.from, self.made_from, &seen.head)?;
             if seen.head.staged.is_some() {
                 fold_seen(self.wire, &seen).await?;
                 continue;
             }
             if let Some(revision) = self.try_flip(seen.mod_revision).await? {
-                let staged = matches!(self.touched, Touched::Staged(_));
-                return Ok(Done { version: touch::next(self.commit.from), revision, staged });
+                return Ok(Done { head: self.head(), revision });
             }
         }
         Err(StoreError::Unavailable {
@@ -187,15 +205,18 @@ impl Write<'_> {
         }
     }
 
-    fn operations(&self) -> Vec<TxnOp> {
-        let keys = &self.wire.keys;
-        let version = touch::next(self.commit.from);
+    fn head(&self) -> Head {
         let staged = match &self.touched {
             Touched::Here(_) => None,
             Touched::Staged(staged) => Some(staged.clone()),
         };
+        Head { version: touch::next(self.commit.from), id: self.id.clone(), staged, ..Head::default() }
+    }
+
+    fn operations(&self) -> Vec<TxnOp> {
+        let keys = &self.wire.keys;
+        let (head, version) = (self.head(), touch::next(self.commit.from));
         let entry = Entry { signature: Signature::of(self.commit), touched: self.touched.clone() };
-        let head = Head { version, id: self.id.clone(), staged, ..Head::default() };
         let mut operations = vec![
             TxnOp::put(keys.version(), touch::json(&head), None),
             TxnOp::put(keys.history(version), touch::json(&entry), None),

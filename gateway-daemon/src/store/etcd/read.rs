@@ -12,10 +12,10 @@ use crate::tenancy::Tenancy;
 const PAGE: usize = 16;
 
 impl Wire {
-    /// The version in force, and the revision that wrote it.
-    pub async fn load(&self) -> Result<(Snapshot, i64), StoreError> {
+    /// The version in force, and how it was found.
+    pub async fn load(&self) -> Result<(Snapshot, Seen), StoreError> {
         let seen = self.head().await?;
-        Ok((self.snapshot(&seen).await?, seen.mod_revision))
+        Ok((self.snapshot(&seen).await?, seen))
     }
 
     async fn snapshot(&self, seen: &Seen) -> Result<Snapshot, StoreError> {

@@ -60,6 +60,12 @@ impl Server {
         }
     }
 
+    /// Starts it again with nothing in it, as if it were restored from a backup of before.
+    pub async fn run_empty(&mut self) {
+        std::fs::remove_dir_all(self.dir.path().join("data")).unwrap();
+        self.run().await;
+    }
+
     /// Stops it from answering, its connections stay open. Undone by [`Self::thaw`].
     pub fn freeze(&self) {
         self.signal(nix::sys::signal::Signal::SIGSTOP);

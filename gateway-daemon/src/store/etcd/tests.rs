@@ -130,8 +130,8 @@ async fn a_fold_that_was_left_undone_is_done_by_the_next_change() {
     let large = many(300, 2);
     let commit = change(&Snapshot::default(), large.clone());
     // As a node that dies right after the change was accepted.
-    let done = change::commit(&node.shared.wire, &commit, 5).await.unwrap();
-    assert!(done.staged);
+    let done = change::commit(&node.shared.wire, &commit, None, 5).await.unwrap();
+    assert!(done.head.staged.is_some());
     let objects = |keys: &[String]| keys.iter().filter(|key| key.starts_with("objects/")).count();
     assert_eq!(objects(&server.keys().await), 0);
     let there = node.load().await.unwrap();
@@ -215,7 +215,7 @@ async fn a_node_starts_with_the_last_known_tenants_while_etcd_is_down() {
     let config = server.config("a");
     let a = connect(config.clone()).await.unwrap();
     let known = suite::grow(&a, 3).await.pop().unwrap();
-    until("it is kept", || a.shared.keeper.read().as_ref() == Some(&known)).await;
+    until("it is kept", || a.shared.keeper.read().is_some_and(|kept| kept.snapshot == known)).await;
     drop(a);
     server.kill();
 
@@ -257,6 +257,79 @@ async fn etcd_that_is_killed_again_and_again_loses_no_acknowledged_change() {
         assert_eq!(again.await.unwrap(), last, "round {round}");
     }
     assert_eq!(last.version, Version(20));
+}
+
+/// What another node makes of the versions that a restored cluster lost: as many as there were.
+async fn grow_otherwise(server: &Server, versions: u64) -> Snapshot {
+    let b = node(server, "b").await;
+    let mut last = b.load().await.unwrap();
+    for n in 0..versions {
+        let tenancy = tenancy([format!("other-{n}").as_str()]);
+        let version = b.commit(change(&last, tenancy.clone())).await.unwrap();
+        last = Snapshot { version, tenancy };
+    }
+    last
+}
+
+#[tokio::test]
+async fn another_version_of_the_same_number_is_noticed() {
+    let mut server = Server::start().await;
+    let a = node(&server, "a").await;
+    let lost = suite::grow(&a, 3).await.pop().unwrap();
+    assert!(a.is_newest(lost.version));
+    let mut watch = a.watch();
+    watch.mark_unchanged();
+    server.kill();
+    until("it is noticed", || a.trouble().is_some()).await;
+    server.run_empty().await;
+    let other = grow_otherwise(&server, 3).await;
+    assert_eq!(other.version, lost.version);
+    // Whatever this node has seen meanwhile, in the end it knows that it has to read.
+    let has_to_read = || {
+        let newest = *a.watch().borrow();
+        newest == other.version && !a.is_newest(newest)
+    };
+    until("this node has to read", has_to_read).await;
+    assert!(watch.has_changed().unwrap());
+    let error = a.commit(change(&lost, tenancy(["x"]))).await.unwrap_err();
+    assert!(matches!(error, StoreError::Conflict { .. }), "{error}");
+    assert_eq!(a.load().await.unwrap(), other);
+    assert!(a.is_newest(other.version));
+    a.commit(change(&other, tenancy(["x"]))).await.unwrap();
+    assert!(a.is_newest(Version(other.version.0 + 1)));
+}
+
+#[tokio::test]
+async fn a_node_that_started_with_the_last_known_tenants_notices_it_too() {
+    let mut server = Server::start().await;
+    let config = server.config("a");
+    let a = connect(config.clone()).await.unwrap();
+    let known = suite::grow(&a, 2).await.pop().unwrap();
+    until("it is kept", || a.shared.keeper.read().is_some_and(|kept| kept.snapshot == known)).await;
+    drop(a);
+    server.kill();
+    let a = connect(config).await.unwrap();
+    assert_eq!(a.load().await.unwrap(), known);
+    assert!(a.is_newest(known.version), "nothing newer is known");
+    server.run_empty().await;
+    let other = grow_otherwise(&server, 2).await;
+    until("this node has to read", || !a.is_newest(known.version)).await;
+    sees(&a, other.version).await;
+    assert_eq!(a.load().await.unwrap(), other);
+    assert!(a.is_newest(other.version));
+}
+
+#[tokio::test]
+async fn folding_makes_no_other_version() {
+    let server = Server::start().await;
+    let (a, b) = (node(&server, "a").await, node(&server, "b").await);
+    a.commit(change(&Snapshot::default(), many(300, 2))).await.unwrap();
+    sees(&b, Version(1)).await;
+    b.load().await.unwrap();
+    change::fold(&a.shared.wire).await.unwrap();
+    let revision = a.shared.wire.head().await.unwrap().mod_revision;
+    until("the fold is seen", || b.shared.state().revision >= revision).await;
+    assert!(a.is_newest(Version(1)) && b.is_newest(Version(1)));
 }
 
 #[tokio::test]

@@ -36,7 +36,7 @@ pub(super) async fn follow_forever(shared: Arc<Shared>) {
 async fn follow(shared: &Shared, pause: &mut Duration) -> Result<Infallible, StoreError> {
     let seen = shared.wire.head().await?;
     *pause = FIRST_PAUSE;
-    shared.publish_anew(seen.head.version, seen.mod_revision);
+    shared.publish_anew(&seen.head, seen.mod_revision);
     shared.noted(Ok(()))?;
     let mut reports = shared.wire.watch(seen.revision + 1).await?;
     loop {
@@ -55,14 +55,14 @@ fn take(shared: &Shared, report: &WatchResponse) -> Result<(), StoreError> {
     }
     let puts = report.events().iter().filter(|event| event.event_type() == EventType::Put);
     for pair in puts.filter_map(|event| event.kv()) {
-        shared.publish(shared.wire.head_of(pair.value())?.version, pair.mod_revision());
+        shared.publish(&shared.wire.head_of(pair.value())?, pair.mod_revision());
     }
     Ok(())
 }
 
 async fn ask(shared: &Shared) -> Result<(), StoreError> {
     let seen = shared.noted(shared.wire.head().await)?;
-    shared.publish(seen.head.version, seen.mod_revision);
+    shared.publish(&seen.head, seen.mod_revision);
     Ok(())
 }
 
