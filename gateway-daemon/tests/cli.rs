@@ -118,6 +118,16 @@ fn the_example_is_the_sample_file_and_valid_elsewhere() {
 }
 
 #[test]
+fn a_daemon_whose_interfaces_are_not_there_yet_is_to_be_started_again_and_a_wrong_file_is_not() {
+    let (_directory, path) = sample();
+    let output = gateway(&["run", "--config", &path]);
+    assert_eq!(output.status.code(), Some(1), "{}", stderr(&output));
+    assert!(stderr(&output).contains("ext0"), "{}", stderr(&output));
+    let output = gateway(&["run", "--config", &path, "--set", "node.id=nonsense"]);
+    assert_eq!(output.status.code(), Some(2), "{}", stderr(&output));
+}
+
+#[test]
 fn the_check_answers_programs_in_json() {
     let (_directory, path) = sample();
     let output = gateway(&["config", "check", "--json", "--no-interfaces", &path]);

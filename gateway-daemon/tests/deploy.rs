@@ -4,6 +4,7 @@
 use std::fs;
 use std::path::Path;
 
+use gateway_daemon::cli::Exit;
 use gateway_daemon::config::{Config, Interfaces};
 
 fn text_of(file: &str) -> String {
@@ -70,6 +71,18 @@ fn the_settings_in_the_manifests_are_valid_and_fit_the_mounts_and_probes() {
         assert!(config.daemon.bpffs.starts_with("/sys/fs/bpf"));
         assert_eq!(manifest.matches("mountPath: /sys/fs/bpf\n").count(), 1, "{file}");
     }
+}
+
+/// What no restart mends is not tried again, and the manual has the unit's modes.
+#[test]
+fn the_unit_does_what_the_manual_says() {
+    let unit = text_of("gateway.service");
+    let prevented = format!("RestartPreventExitStatus={}", Exit::Refused as u8);
+    assert!(unit.lines().any(|line| line == prevented), "{prevented}");
+    let manual = text_of("../docs/operations.md");
+    let mode = unit.lines().find_map(|line| line.strip_prefix("RuntimeDirectoryMode=")).unwrap();
+    let said = format!("The unit gives `/run/two-ip-gateway` the mode {mode}:");
+    assert!(manual.contains(&said), "{said}");
 }
 
 /// The capabilities that were measured as needed, and no other.

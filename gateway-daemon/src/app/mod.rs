@@ -19,7 +19,7 @@ use tracing::{info, warn};
 
 use self::serve::Doors;
 use crate::{
-    config::{Config, Interfaces, Overrides},
+    config::{Config, ConfigError, Interfaces, Overrides},
     control::{Control, ReadSettings},
     datapath::{host::Host, unload},
     drain::{self, Drained, Shutdown, Signals},
@@ -109,9 +109,16 @@ async fn leave(options: &Options, config: &Config, signal: &str, last: &Weak<Gat
     Ok(())
 }
 
+/// An interface is missing, and nothing else is wrong: it may still come, so whoever starts the daemon is to try again.
+#[derive(Debug, thiserror::Error)]
+#[error(transparent)]
+pub struct NotThereYet(ConfigError);
+
 fn load(options: &Options) -> Result<Config> {
     let interfaces = Interfaces::of_this_host().context("cannot list the network interfaces")?;
-    let config = Config::load(&options.path, &interfaces, &options.overrides)?;
+    // Whatever else is wrong comes first: it stays wrong.
+    Config::load(&options.path, &Interfaces::Unchecked, &options.overrides)?;
+    let config = Config::load(&options.path, &interfaces, &options.overrides).map_err(NotThereYet)?;
     for variable in options.overrides.unknown_variables() {
         warn!("the variable {variable} looks like a setting and is none");
     }

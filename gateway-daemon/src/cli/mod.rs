@@ -45,7 +45,7 @@ use clap::{Parser, Subcommand};
 use crate::api::client::ClientError;
 use crate::api::server::BindError;
 use crate::api::types::{Problem, ProblemKind};
-use crate::app::TenantsError;
+use crate::app::{NotThereYet, TenantsError};
 use crate::config::{ConfigError, OverrideError};
 use crate::datapath::plan::PlanError;
 use crate::datapath::routes::kernel::RoutesError;
@@ -202,7 +202,7 @@ pub fn report(result: anyhow::Result<Exit>) -> Exit {
 /// The error and its causes, and what to do about it if that is known.
 fn message(error: &anyhow::Error) -> String {
     // Made for people as it is, source lines included.
-    if let Some(error) = error.downcast_ref::<ConfigError>() {
+    if error.is::<ConfigError>() || error.is::<NotThereYet>() {
         return error.to_string();
     }
     let listed = error.downcast_ref::<ClientError>().map(listed).unwrap_or_default();

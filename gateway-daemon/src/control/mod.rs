@@ -10,7 +10,8 @@
 //! | `backends` | what is known about each backend |
 //! | `reload` | the daemon's own settings |
 //!
-//! One change at a time: the next one waits. Reading never waits.
+//! One change at a time: the next one waits. Reading what is stored waits for nobody; who looks at the tables' state waits
+//! while it is written.
 
 mod backends;
 mod change;
