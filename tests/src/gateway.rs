@@ -7,6 +7,6 @@ mod daemon;
 
 pub use config::{
     Backend, DaemonSection, Document, Egress, Endpoint, GatewayConfig, GatewaySection, Health, Interface,
-    Limits, Listener, NodeSection, PeerGroup, Pool, Reconcile, Route, Tenant, Timeouts,
+    Limits, Listener, NodeSection, PeerGroup, Pool, Reconcile, Route, Store, Tenant, Timeouts,
 };
 pub use daemon::{BINARY_VARIABLE, Gateway, binary};

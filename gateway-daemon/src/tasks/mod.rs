@@ -48,6 +48,9 @@ const EXPIRY_INTERVAL: Duration = Duration::from_secs(5);
 /// Self-healing rests so many times as long as it took, so that it never takes more than 0.5 % of a CPU.
 const HEAL_REST: u32 = 200;
 
+/// What takes less than this needs no rest: on a busy machine a pass of a millisecond may take ten.
+const HEAL_SHORT: Duration = Duration::from_millis(10);
+
 /// From one look for removed tenants without flows to the next.
 const FORGET_INTERVAL: Duration = Duration::from_secs(5);
 
@@ -152,10 +155,15 @@ fn spawn_forgetting(gateway: Arc<Gateway>, shutdown: Shutdown) {
             }
             tokio::select! {
                 () = shutdown.requested() => return,
-                () = sleep(FORGET_INTERVAL.max(started.elapsed() * HEAL_REST)) => {}
+                () = sleep(FORGET_INTERVAL.max(rest_after(started.elapsed()))) => {}
             }
         }
     });
+}
+
+/// The least rest after a pass that took so long.
+fn rest_after(took: Duration) -> Duration {
+    if took < HEAL_SHORT { Duration::ZERO } else { took * HEAL_REST }
 }
 
 /// Compares the tables with what they should hold, again and again. Large ones take long, and are compared less often;
@@ -170,12 +178,12 @@ fn spawn_healing(gateway: Arc<Gateway>, shutdown: Shutdown) {
                 move || gateway.heal()
             });
             let rest = match pass.await.unwrap_or_else(|error| Err(anyhow!(error))) {
-                Ok(healed) if healed.things == 0 => interval.max(started.elapsed() * HEAL_REST),
+                Ok(healed) if healed.things == 0 => interval.max(rest_after(started.elapsed())),
                 // Damage seldom comes alone, and a pass that repairs takes long by its nature.
                 Ok(_) => interval,
                 Err(error) => {
                     warn!("cannot compare the kernel with the configuration, trying again: {error:#}");
-                    interval.max(started.elapsed() * HEAL_REST)
+                    interval.max(rest_after(started.elapsed()))
                 }
             };
             tokio::select! {

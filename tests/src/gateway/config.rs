@@ -28,6 +28,9 @@ pub struct GatewayConfig {
     /// Left out when the defaults will do.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reconcile: Option<Reconcile>,
+    /// Left out when the defaults will do.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub store: Option<Store>,
     /// Where programs are attached.
     pub interface: Vec<Interface>,
     /// What the daemon looks after.
@@ -100,6 +103,22 @@ pub struct Limits {
 pub struct Reconcile {
     /// From one full comparison to the next.
     pub interval_ms: u32,
+}
+
+/// `[store]`
+#[derive(Debug, Clone, Serialize)]
+pub struct Store {
+    /// `embedded`, `etcd` or `file`.
+    pub kind: &'static str,
+    /// Of etcd.
+    pub endpoints: Vec<String>,
+}
+
+impl Store {
+    /// An etcd at this URL.
+    pub fn etcd(url: &str) -> Self {
+        Self { kind: "etcd", endpoints: vec![url.to_owned()] }
+    }
 }
 
 /// `[[interface]]`
@@ -279,6 +298,7 @@ impl GatewayConfig {
             timeouts: None,
             limits: None,
             reconcile: None,
+            store: None,
             interface: interfaces(topology),
             route: Vec::new(),
             peer_group: vec![npci_group(topology)],
@@ -389,6 +409,7 @@ mod tests {
             timeouts: None,
             limits: None,
             reconcile: Some(Reconcile { interval_ms: 200 }),
+            store: None,
             interface: Vec::new(),
             route: vec![Route::new("203.0.113.0/24", "192.0.2.101")],
             peer_group: vec![PeerGroup { name: "npci".to_owned(), endpoint: Vec::new() }],
@@ -429,6 +450,7 @@ mod tests {
             timeouts: None,
             limits: None,
             reconcile: None,
+            store: None,
             interface: vec![
                 Interface::new("ext0", "external", Mode::XdpNative),
                 Interface::new("int1", "internal", Mode::Tc),

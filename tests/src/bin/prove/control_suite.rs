@@ -5,7 +5,7 @@ use std::time::Duration;
 use gateway_tests::scenarios::control::{
     churn::{self, Churn},
     damage::{self, Harm},
-    health, kills,
+    etcd, health, kills,
     latency::{self, Latencies},
     passive, refusals, scale, store_kills,
 };
@@ -17,6 +17,8 @@ use crate::{
 
 /// Requests a second under which things happen.
 const RATE: u32 = 2_000;
+/// The same where something else is measured.
+const ETCD_RATE: u32 = 200;
 /// A load that is less than this was not made.
 const LEAST_RATE: f64 = 1_950.0;
 /// The daemon's promise for a change.
@@ -41,6 +43,7 @@ pub fn proofs(scale: Scale) -> Vec<Proof> {
         damage(),
         failover(scale),
         passive(),
+        etcd(),
         refusals(),
     ]
 }
@@ -297,6 +300,7 @@ fn words_of(harm: Harm) -> &'static str {
         Harm::NatIp => "NAT IP deleted from the table of addresses",
         Harm::LinkRemoved => "pinned link deleted",
         Harm::LinkDetached => "link detached by force",
+        Harm::MapPin => "the pin of a map deleted",
         Harm::Forwarding => "forwarding switched off",
         Harm::Neighbour => "neighbour deleted",
         Harm::RouteRemoved => "route deleted",
@@ -361,6 +365,27 @@ fn passive() -> Proof {
             Measured::figure(millis(seen.silent)),
             things(seen.unrelated),
         ]
+    })
+}
+
+fn etcd() -> Proof {
+    let promises = vec![
+        none("etcd-failed", "requests failed while etcd is away, and a daemon begins without it", "requests"),
+        promise(
+            Kind::Correctness,
+            "etcd-refused",
+            "changes refused meanwhile, with the reason",
+            Target::Exactly(2),
+            "changes",
+        ),
+        none("etcd-problems", "changes taken without etcd, or not taken with it", "changes"),
+    ];
+    Proof::new("etcd", promises, || {
+        let seen = etcd::run(ETCD_RATE);
+        let mut failed = seen.exchanges.failed(|_| true);
+        failed.extend(seen.exchanges.wrong());
+        let named = seen.refused.iter().filter(|why| why.contains("etcd")).count();
+        vec![things(failed), Measured::count(named).because(seen.refused), things(seen.problems)]
     })
 }
 

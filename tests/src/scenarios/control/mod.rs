@@ -3,6 +3,7 @@
 
 pub mod churn;
 pub mod damage;
+pub mod etcd;
 pub mod health;
 pub mod kills;
 pub mod latency;

@@ -8,7 +8,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use gateway_common::abi::ListenerKey;
+use gateway_common::{abi::ListenerKey, names};
 use gateway_daemon::datapath::{
     changes::Changes,
     contents::{Contents, Slots},
@@ -47,6 +47,8 @@ pub enum Harm {
     LinkRemoved,
     /// A link is detached by force.
     LinkDetached,
+    /// The pin of a map is deleted.
+    MapPin,
     /// Forwarding is switched off.
     Forwarding,
     /// A neighbour is deleted.
@@ -61,7 +63,7 @@ pub enum Harm {
 
 impl Harm {
     /// Every one.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::Listener,
         Self::Backend,
         Self::Pool,
@@ -71,6 +73,7 @@ impl Harm {
         Self::NatIp,
         Self::LinkRemoved,
         Self::LinkDetached,
+        Self::MapPin,
         Self::Forwarding,
         Self::Neighbour,
         Self::RouteRemoved,
@@ -90,6 +93,7 @@ impl Harm {
             Self::NatIp => "nat-ip",
             Self::LinkRemoved => "link-removed",
             Self::LinkDetached => "link-detached",
+            Self::MapPin => "map-pin",
             Self::Forwarding => "forwarding",
             Self::Neighbour => "neighbour",
             Self::RouteRemoved => "route-removed",
@@ -104,6 +108,7 @@ impl Harm {
             Self::Listener | Self::Backend | Self::Pool | Self::AllowList | Self::Slots => "map_entry",
             Self::Vip | Self::NatIp => "address",
             Self::LinkRemoved | Self::LinkDetached => "link",
+            Self::MapPin => "pin",
             Self::Forwarding => "forwarding",
             Self::Neighbour => "neighbour",
             Self::RouteRemoved | Self::InterfaceBounced | Self::RouteReplaced => "route",
@@ -115,6 +120,7 @@ impl Harm {
         match self {
             Self::LinkRemoved => remove(&link(lab, stage)),
             Self::LinkDetached => detach(&link(lab, stage)),
+            Self::MapPin => remove(&stage.gateway.pins().map(names::LISTENERS)),
             Self::Forwarding => {
                 let interface = &lab.tenant(1).link.near;
                 lab.gateway.sysctl(&format!("net/ipv4/conf/{interface}/forwarding"), "0");
@@ -171,6 +177,7 @@ impl Harm {
             Self::NatIp => changes.addresses.remove.push(lab.tenant(1).plan.nat_ip.into()),
             Self::LinkRemoved
             | Self::LinkDetached
+            | Self::MapPin
             | Self::Forwarding
             | Self::Neighbour
             | Self::RouteRemoved

@@ -23,7 +23,7 @@ pub(super) fn listener_key(lab: &Lab, number: usize) -> ListenerKey {
 
 /// What is missing, if something is.
 pub(super) fn check(lab: &Lab, stage: &Stage<'_>) -> Result<(), String> {
-    let tables = stage.gateway.tables();
+    let tables = Tables::open(&stage.gateway.pins()).map_err(|error| format!("{error:#}"))?;
     let contents = tables.contents().map_err(|error| format!("{error:#}"))?;
     check_addresses(lab, &contents)?;
     (1..=lab.tenants.len()).try_for_each(|number| check_listener(lab, &tables, &contents, number))?;
