@@ -202,8 +202,10 @@ pub fn report(result: anyhow::Result<Exit>) -> Exit {
 /// The error and its causes, and what to do about it if that is known.
 fn message(error: &anyhow::Error) -> String {
     // Made for people as it is, source lines included.
-    if error.is::<ConfigError>() || error.is::<NotThereYet>() {
-        return error.to_string();
+    let file = error.downcast_ref::<ConfigError>().map(ToString::to_string);
+    let file = file.or_else(|| error.downcast_ref::<NotThereYet>().map(ToString::to_string));
+    if let Some(text) = file {
+        return text;
     }
     let listed = error.downcast_ref::<ClientError>().map(listed).unwrap_or_default();
     match remedy(error) {
