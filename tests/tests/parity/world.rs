@@ -56,7 +56,7 @@ impl World {
         tenants[BLOCKED_TENANT - 1].forwards = false;
         let world = Self { external, tenants, host: host(lab), config };
         lab.gateway.ip_batch(&world.network_commands());
-        lab.gateway.sysctl(&format!("net/ipv4/conf/int{BLOCKED_TENANT}/forwarding"), "0");
+        lab.gateway.sysctl(&format!("net/ipv4/conf/int.{BLOCKED_TENANT}/forwarding"), "0");
         world
     }
 
@@ -79,7 +79,7 @@ impl World {
 
     /// Neighbours that never change, a small link, and routes that a tenant's backend should not have.
     fn network_commands(&self) -> String {
-        let mut lines = format!("link set int{NARROW_TENANT} mtu {NARROW_MTU}\n");
+        let mut lines = format!("link set int.{NARROW_TENANT} mtu {NARROW_MTU}\n");
         lines.push_str("route add 198.18.0.0/24 via 192.0.2.100 dev ext0\n");
         lines.push_str("route add 203.0.113.64/28 via 192.0.2.100 dev ext0\n");
         let mut neighbour = |address: Ipv4Addr, mac: packet::Mac, device: &str| {
@@ -88,8 +88,8 @@ impl World {
         };
         external_hosts().for_each(|address| neighbour(address, self.external.far, "ext0"));
         for (number, wire) in (1..).zip(&self.tenants) {
-            neighbour(backend(number), wire.far, &format!("int{number}"));
-            neighbour(second_backend(number), wire.far, &format!("int{number}"));
+            neighbour(backend(number), wire.far, &format!("int.{number}"));
+            neighbour(second_backend(number), wire.far, &format!("int.{number}"));
         }
         lines
     }
