@@ -1,7 +1,7 @@
 //! Next hops: which there are, and keeping them resolved.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeSet,
     net::Ipv4Addr,
     sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
 };
@@ -17,10 +17,24 @@ type Hop = (u32, Ipv4Addr);
 /// What was found out.
 #[derive(Default)]
 struct Known {
-    /// By destination; none for one that no route leads to.
-    hops: BTreeMap<Ipv4Addr, Option<Hop>>,
+    /// By destination, in their order; none for one that no route leads to. A list: there may be 100,000.
+    hops: Vec<(Ipv4Addr, Option<Hop>)>,
     /// The configuration whose destinations are among them.
     config: Option<Arc<Config>>,
+}
+
+impl Known {
+    fn has(&self, destination: Ipv4Addr) -> bool {
+        self.hops.binary_search_by_key(&destination, |(known, _)| *known).is_ok()
+    }
+
+    /// Takes what was found out; of two answers about one destination any.
+    fn add(&mut self, found: Vec<(Ipv4Addr, Option<Hop>)>) {
+        self.hops.extend(found);
+        self.hops.sort_unstable_by_key(|(destination, _)| *destination);
+        self.hops.dedup_by_key(|(destination, _)| *destination);
+        self.hops.shrink_to_fit();
+    }
 }
 
 /// The next hops towards everything that the configuration names, shared by the tasks that use them.
@@ -50,13 +64,13 @@ impl NextHops {
         let config = self.gateway.config();
         let before = self.write().config.replace(config.clone());
         let mut new = neighbours::destinations(&config, before.as_deref());
-        new.retain(|destination| !self.read().hops.contains_key(destination));
-        let mut hops = BTreeSet::new();
+        new.retain(|destination| !self.read().has(*destination));
+        let mut found = Vec::with_capacity(new.len());
         for destination in new {
-            let hop = neighbours::next_hop_towards(&self.netlink, destination).await;
-            hops.extend(hop);
-            self.write().hops.insert(destination, hop);
+            found.push((destination, neighbours::next_hop_towards(&self.netlink, destination).await));
         }
+        let hops: BTreeSet<Hop> = found.iter().filter_map(|(_, hop)| *hop).collect();
+        self.write().add(found);
         self.refresh(hops).await;
     }
 
@@ -74,12 +88,12 @@ impl NextHops {
     }
 
     fn all(&self) -> BTreeSet<Hop> {
-        self.read().hops.values().flatten().copied().collect()
+        self.read().hops.iter().filter_map(|(_, hop)| *hop).collect()
     }
 
     /// Is this one of them?
     pub fn contains(&self, hop: Hop) -> bool {
-        self.read().hops.values().any(|known| *known == Some(hop))
+        self.read().hops.iter().any(|(_, known)| *known == Some(hop))
     }
 
     /// Makes the kernel resolve next hops, or confirm those that it knows.

@@ -119,7 +119,8 @@ pub struct Mirror {
     settings: Option<Settings>,
     interfaces: Vec<(u32, Interface)>,
     shared: Vec<(Addr, OwnedAddress)>,
-    tenants: HashMap<TenantId, Placed>,
+    /// Boxed: a hash map has a third more room than entries.
+    tenants: HashMap<TenantId, Box<Placed>>,
     numbers: Numbers,
     /// What was found and belongs to nobody.
     strays: Changes,
@@ -150,9 +151,9 @@ impl Mirror {
             let mut old = self.tenants.remove(&id).unwrap_or_default();
             let new = placer.place(id, tenant, &mut old).unwrap_or_else(|misfit| {
                 misfits.push(misfit);
-                old
+                *old
             });
-            self.tenants.insert(id, new);
+            self.tenants.insert(id, Box::new(new));
         }
         changes.settle();
         Ok((changes, misfits))

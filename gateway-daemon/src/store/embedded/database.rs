@@ -21,7 +21,7 @@ const UNFINISHED: &str = "tenants.redb.new";
 
 /// Memory for pages of the file. redb's own default of 1 GiB would let a large history fill the memory of the
 /// node; a change touches a few pages, and the daemon reads the whole only when it starts.
-const CACHE_BYTES: usize = 2 << 20;
+const CACHE_BYTES: usize = 1 << 20;
 
 /// Makes a database: from the file, or in tests from something that fails.
 pub(super) type Opener = Box<dyn Fn() -> Result<Database, DatabaseError> + Send + Sync>;
