@@ -3,13 +3,21 @@
 use std::{
     collections::BTreeSet,
     net::Ipv4Addr,
-    sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
+    sync::{
+        Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Instant,
 };
 
 use rtnetlink::Handle;
+use tokio::{sync::Notify, time::sleep};
 use tracing::debug;
 
-use crate::{config::Config, datapath::neighbours, gateway::Gateway, metrics::Metrics};
+use crate::{config::Config, datapath::neighbours, drain::Shutdown, gateway::Gateway, metrics::Metrics};
+
+/// Looking up rests so many times as long as it took: routes that never stop changing cost a tenth of a CPU at most.
+const REST: u32 = 10;
 
 /// A next hop: interface and address.
 type Hop = (u32, Ipv4Addr);
@@ -28,11 +36,14 @@ impl Known {
         self.hops.binary_search_by_key(&destination, |(known, _)| *known).is_ok()
     }
 
-    /// Takes what was found out; of two answers about one destination any.
-    fn add(&mut self, found: Vec<(Ipv4Addr, Option<Hop>)>) {
+    /// Takes what was found out about destinations that are not known yet.
+    fn add(&mut self, found: Vec<(Ipv4Addr, Option<Hop>)>, config: Arc<Config>) {
+        self.config = Some(config);
+        if found.is_empty() {
+            return;
+        }
         self.hops.extend(found);
         self.hops.sort_unstable_by_key(|(destination, _)| *destination);
-        self.hops.dedup_by_key(|(destination, _)| *destination);
         self.hops.shrink_to_fit();
     }
 }
@@ -44,34 +55,83 @@ pub struct NextHops {
     netlink: Handle,
     metrics: Metrics,
     known: Arc<RwLock<Known>>,
+    wanted: Arc<Wanted>,
+}
+
+/// What is to be looked up.
+#[derive(Default)]
+struct Wanted {
+    told: Notify,
+    /// Everything, or what is new?
+    all: AtomicBool,
 }
 
 impl NextHops {
     /// None yet.
     pub fn new(gateway: Arc<Gateway>, netlink: Handle, metrics: Metrics) -> Self {
-        Self { gateway, netlink, metrics, known: Arc::default() }
+        Self { gateway, netlink, metrics, known: Arc::default(), wanted: Arc::default() }
+    }
+
+    /// Has every destination looked up again, soon.
+    pub fn ask_all(&self) {
+        self.wanted.all.store(true, Ordering::Relaxed);
+        self.wanted.told.notify_one();
+    }
+
+    /// Has the destinations looked up that are new in the configuration, soon.
+    pub fn ask_new(&self) {
+        self.wanted.told.notify_one();
+    }
+
+    /// Looks up what was asked for, until the shutdown. With a hundred thousand destinations that takes seconds, in which
+    /// more may be asked for: it is done once then, after a rest.
+    pub async fn look_up(self, shutdown: Shutdown) {
+        loop {
+            tokio::select! {
+                () = shutdown.requested() => return,
+                () = self.wanted.told.notified() => {}
+            }
+            let started = Instant::now();
+            if self.wanted.all.swap(false, Ordering::Relaxed) {
+                self.look_up_all().await;
+            } else {
+                self.look_up_new().await;
+            }
+            tokio::select! {
+                () = shutdown.requested() => return,
+                () = sleep(started.elapsed() * REST) => {}
+            }
+        }
     }
 
     /// Asks the routing table about every destination again, and makes the kernel resolve what it says.
-    pub async fn look_up(&self) {
-        *self.write() = Known::default();
-        self.follow_config().await;
+    async fn look_up_all(&self) {
+        let config = self.gateway.config();
+        let hops = self.ask(neighbours::destinations(&config, None)).await;
+        *self.write() = Known { hops, config: Some(config) };
+        self.refresh_all().await;
     }
 
-    /// Asks about the destinations that are new in the configuration. Those that it no longer has are forgotten by the
-    /// next [`NextHops::look_up`].
-    pub async fn follow_config(&self) {
+    /// Asks about the destinations that are new in the configuration. Those that it no longer has are forgotten when all
+    /// are looked up.
+    async fn look_up_new(&self) {
         let config = self.gateway.config();
-        let before = self.write().config.replace(config.clone());
+        let before = self.read().config.clone();
         let mut new = neighbours::destinations(&config, before.as_deref());
         new.retain(|destination| !self.read().has(*destination));
-        let mut found = Vec::with_capacity(new.len());
-        for destination in new {
+        let found = self.ask(new).await;
+        let hops: BTreeSet<Hop> = found.iter().filter_map(|(_, hop)| *hop).collect();
+        self.write().add(found, config);
+        self.refresh(hops).await;
+    }
+
+    /// The answers of the routing table, in the order of the destinations.
+    async fn ask(&self, destinations: BTreeSet<Ipv4Addr>) -> Vec<(Ipv4Addr, Option<Hop>)> {
+        let mut found = Vec::with_capacity(destinations.len());
+        for destination in destinations {
             found.push((destination, neighbours::next_hop_towards(&self.netlink, destination).await));
         }
-        let hops: BTreeSet<Hop> = found.iter().filter_map(|(_, hop)| *hop).collect();
-        self.write().add(found);
-        self.refresh(hops).await;
+        found
     }
 
     fn read(&self) -> RwLockReadGuard<'_, Known> {
