@@ -12,7 +12,7 @@ use tokio::sync::watch;
 /// configuration by the next start. With the time for the tasks it makes the second in which the daemon promises to end.
 const LAST_GRACE: Duration = Duration::from_millis(150);
 
-/// Does the work, and leaves threads behind that do not end within [`LAST_GRACE`]: they end with the process.
+/// Does the work, and leaves threads behind that do not end within `LAST_GRACE`: they end with the process.
 pub fn run<T>(runtime: Runtime, work: impl Future<Output = T>) -> T {
     let done = runtime.block_on(work);
     runtime.shutdown_timeout(LAST_GRACE);
