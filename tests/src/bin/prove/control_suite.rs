@@ -169,15 +169,8 @@ fn many(scale: Scale) -> Proof {
             "s",
         ),
         none("scale-missing", "of their listeners and backends, not in the maps", "entries"),
-        promise(
-            Kind::Correctness,
-            "scale-memory",
-            "with them, resident memory of the daemon",
-            Target::AtMost(64.0),
-            "MiB",
-        ),
-        promise(
-            Kind::Correctness,
+        speed("scale-memory", "with them, resident memory of the daemon", Target::AtMost(64.0), "MiB"),
+        speed(
             "scale-memory-restarted",
             "the same of one that is started with them",
             Target::AtMost(64.0),
