@@ -22,8 +22,9 @@ default_llvm=22 # what rustc-web 1.96 uses; the installed compiler's own answer 
 debian_rust=(rustc-web cargo-web rust-web-clippy rustfmt-web libstd-rust-web-dev-bpf)
 # program:package
 programs=(
-    cc:gcc curl:curl ethtool:ethtool etcd:etcd-server git:git ip:iproute2 nft:nftables nginx:nginx-light openssl:openssl
-    ping:iputils-ping prometheus:prometheus protoc:protobuf-compiler ps:procps systemd-analyze:systemd tcpdump:tcpdump
+    cc:gcc curl:curl ethtool:ethtool etcd:etcd-server git:git ip:iproute2 make:make nft:nftables nginx:nginx-light
+    openssl:openssl ping:iputils-ping prometheus:prometheus protoc:protobuf-compiler ps:procps systemd-analyze:systemd
+    tcpdump:tcpdump
 )
 # Of these, package:service of those that Debian would start.
 services=(etcd-server:etcd nginx-light:nginx prometheus:prometheus)
