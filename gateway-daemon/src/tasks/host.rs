@@ -131,13 +131,16 @@ fn note(message: &RouteNetlinkMessage, hops: &NextHops, failed: &mut Failed, pen
             (pending.host, pending.hops, pending.routes) = (true, true, true);
             true
         }
-        RouteNetlinkMessage::DelNeighbour(neighbour) => match hop_of(neighbour) {
-            Some(hop) if hops.contains(hop) => {
-                if failed.take(hop) { &mut pending.forgotten } else { &mut pending.lost }.push(hop);
-                true
+        RouteNetlinkMessage::DelNeighbour(neighbour) => {
+            let Some(hop) = hop_of(neighbour) else { return false };
+            // Also when it is none of ours any more: nothing is remembered of what is gone.
+            let had_failed = failed.take(hop);
+            let is_ours = hops.contains(hop);
+            if is_ours {
+                if had_failed { &mut pending.forgotten } else { &mut pending.lost }.push(hop);
             }
-            _ => false,
-        },
+            is_ours
+        }
         RouteNetlinkMessage::NewNeighbour(neighbour) => {
             if let Some(hop) = hop_of(neighbour).filter(|hop| hops.contains(*hop)) {
                 failed.note(hop, neighbour.header.state);

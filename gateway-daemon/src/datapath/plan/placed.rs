@@ -125,7 +125,8 @@ impl Placer<'_> {
     ///
     /// # Errors
     ///
-    /// When its pools do not fit: `old` is as it was, and nothing is to be written.
+    /// When its pools do not fit: `old` stays. Seen before anything is to be written, unless the free slots lie in many
+    /// small pieces; whoever plans must read the mirror anew in either case.
     pub fn place(
         &mut self,
         id: TenantId,
