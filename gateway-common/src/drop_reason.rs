@@ -35,11 +35,11 @@ drop_reasons! {
     BadIpHeader = 2, "bad_ip_header";
     /// The TCP, UDP or ICMP header contradicts itself: data offset or length.
     BadTransportHeader = 3, "bad_transport_header";
-    /// An IP fragment. Not handled yet, so it is refused rather than passed untranslated.
-    FragmentNotSupported = 4, "fragment_not_supported";
-    /// An ICMP error message. Not handled yet.
-    IcmpErrorNotSupported = 5, "icmp_error_not_supported";
-    /// An ICMP message other than echo and errors.
+    /// A later part of a fragmented datagram whose first part did not come in time, or was refused.
+    FragmentUnmatched = 4, "fragment_unmatched";
+    /// An ICMP error that quotes a packet of no tracked flow.
+    IcmpErrorUnmatched = 5, "icmp_error_unmatched";
+    /// An ICMP message other than echo and errors (a redirect or source quench is none that may be passed on).
     IcmpTypeNotSupported = 6, "icmp_type_not_supported";
     /// An IP protocol other than TCP, UDP and ICMP.
     ProtocolNotSupported = 7, "protocol_not_supported";
@@ -95,14 +95,18 @@ drop_reasons! {
     RefusedDraining = 32, "refused_draining";
     /// The operator or a failed health check ended this flow: its TCP packets were answered with a reset.
     FlowReset = 33, "flow_reset";
+    /// A fragment contradicts its datagram: it overlaps another part, is no multiple of 8 bytes long, or ends too far out.
+    BadFragment = 34, "bad_fragment";
+    /// From the external side with a source that no sender there can have: a tenant's, one of ours, or no single host's.
+    Martian = 35, "martian";
 }
 
 impl DropReason {
     /// Size of the kernel's counter array: one more than the largest number.
-    pub const COUNT: u32 = 34;
+    pub const COUNT: u32 = 36;
 }
 
-const _: () = assert!(DropReason::ALL.len() == 33);
+const _: () = assert!(DropReason::ALL.len() == 35);
 
 #[cfg(test)]
 mod tests {

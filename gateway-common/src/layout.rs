@@ -7,7 +7,7 @@
 //! is the meaning of the bytes. That is what [`Layout::since`] is for. A test in the daemon (`datapath/shape/tests.rs`)
 //! fails when a type of a map has changed and its number here has not.
 
-use crate::names;
+use crate::{limits::ABI_VERSION, names};
 
 /// One map's place in the history of layouts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,15 +55,21 @@ pub const LAYOUTS: &[Layout] = &[
     of(Group::Configuration, names::MAGLEV, 2),
     of(Group::Configuration, names::BACKENDS, 1),
     of(Group::Configuration, names::INTERFACES, 1),
+    of(Group::Configuration, names::TENANTS, 3),
     of(Group::Flows, names::FLOWS, 1),
     of(Group::Flows, names::HALF_OPEN, 1),
     of(Group::Alone, names::TENANT_STATS, 1),
-    // 2: more reasons.
-    of(Group::Alone, names::DROPS, 2),
-    // 2: more counters.
-    of(Group::Alone, names::COUNTERS, 2),
+    // 2, 3: more reasons.
+    of(Group::Alone, names::DROPS, 3),
+    // 2, 3: more counters.
+    of(Group::Alone, names::COUNTERS, 3),
     of(Group::Alone, names::TENANT_LABELS, 1),
     of(Group::Alone, names::EVENTS, 1),
+    of(Group::Alone, names::DATAGRAMS, 3),
+    of(Group::Alone, names::HELD, 3),
+    // Programs call each other's stages by number: never those of another version.
+    of(Group::Alone, names::STAGES_XDP, ABI_VERSION),
+    of(Group::Alone, names::STAGES_TC, ABI_VERSION),
 ];
 
 const fn of(group: Group, map: &'static str, since: u32) -> Layout {

@@ -2,7 +2,7 @@
 
 /// Version of the map layout. It is part of the pin path, so a daemon never adopts maps of another layout by mistake.
 /// Raise it with every change in [`crate::abi`], and the numbers of the maps that change in [`crate::layout`].
-pub const ABI_VERSION: u32 = 2;
+pub const ABI_VERSION: u32 = 3;
 
 /// Tenants. Per-tenant counters are a per-CPU array of this size (48 B a tenant and CPU); id 0 means "no tenant".
 /// The configuration refuses more.
@@ -51,6 +51,28 @@ pub const HALF_OPEN_ENTRIES_DEFAULT: u32 = 2 * 65_536;
 /// measurable (cilium PR #37389), and the loop has to end for the verifier.
 pub const PORT_TRIES_MAX: u32 = 32;
 
+/// Datagrams in parts that are under way at a time, over all sources. They are there for a moment each; where more come,
+/// those that were heard of least recently are forgotten, and their later parts dropped (`fragment_unmatched`).
+pub const DATAGRAMS_MAX: u32 = 4_096;
+
+/// How long the parts of a datagram may take. Hosts wait 15 s and more for them (RFC 1122 section 3.3.2), but an
+/// identification may be used again soon (RFC 6864), so this is not longer.
+pub const DATAGRAM_LIFETIME_NS: u64 = 15_000_000_000;
+
+/// Bytes of the ring buffer through which parts that came too early reach the daemon. When it is full they are dropped
+/// (`fragment_unmatched`).
+pub const HELD_BYTES: u32 = 1024 * 1024;
+
+/// Longest frame that can be kept for a moment, in bytes; longer ones are dropped (`fragment_unmatched`).
+pub const HELD_FRAME_MAX: usize = 2_032;
+
+/// What the programs that send kept parts on return: it was sent.
+pub const RESUME_SENT: i32 = 1;
+/// Its first part is not known yet.
+pub const RESUME_UNMATCHED: i32 = 2;
+/// It was dropped, and counted.
+pub const RESUME_DROPPED: i32 = 3;
+
 /// A flow's last-seen time is written at most this often, so that packets on several CPUs do not fight for its
 /// cache line. Timeouts are exact to this.
 pub const LAST_SEEN_GRANULARITY_NS: u64 = 1_000_000_000;
@@ -63,4 +85,5 @@ pub const EXPIRE_BATCH: usize = 8;
 pub const EVENTS_BYTES: u32 = 64 * 1024;
 
 const _: () = assert!(TENANTS_MAX <= u16::MAX as u32, "TenantId is 16 bits wide");
+const _: () = assert!(HELD_BYTES.is_power_of_two(), "the kernel wants a power of two");
 const _: () = assert!(EVENTS_BYTES.is_power_of_two(), "the kernel wants a power of two");

@@ -2,13 +2,14 @@
 
 use crate::{
     abi::{
-        Addr, AllowKey, Backend, Counter, CtEntry, DestinationKey, EntryView, Event, FlowKey, Interface,
-        Listener, ListenerKey, OwnedAddress, Pool, Seen, Settings, State, TenantId, TenantSource,
-        TenantStats,
+        Addr, AllowKey, Backend, Counter, CtEntry, Datagram, DatagramHead, DatagramKey, DestinationKey,
+        EntryView, Event, FlowKey, Interface, Listener, ListenerKey, OwnedAddress, Pool, Seen, Settings,
+        Side, State, TenantId, TenantSettings, TenantSource, TenantStats,
     },
     drop_reason::DropReason,
+    limits::HELD_FRAME_MAX,
     packet::{Packet, Refused, Window, WindowMut},
-    tables::{FlowSlot, FlowTable, Insertion, Route, RouteQuery, Tables},
+    tables::{DatagramSlot, FlowSlot, FlowTable, Insertion, Route, RouteQuery, Tables},
     wire::ethernet::{HEADER_LEN, TAG_LEN, link_len},
 };
 use std::{
@@ -91,6 +92,10 @@ impl Packet for BytesPacket {
         self.bytes.get_mut(offset..end).map(BytesWindow).ok_or(Refused)
     }
 
+    fn hold(&self, _side: Side) -> bool {
+        self.bytes.len() <= HELD_FRAME_MAX
+    }
+
     fn retag(&mut self, tagged: bool, wanted: bool) -> Result<usize, Refused> {
         match (tagged, wanted) {
             (true, false) => drop(self.bytes.drain(HEADER_LEN..HEADER_LEN + TAG_LEN)),
@@ -141,6 +146,40 @@ impl FlowSlot for MemorySlot {
         entry.seen = seen;
         entry.set_state(state);
         self.0.set(entry);
+    }
+}
+
+/// A datagram in parts, in place.
+#[derive(Clone, Debug)]
+pub struct MemoryDatagram(Rc<RefCell<Datagram>>);
+
+impl DatagramSlot for MemoryDatagram {
+    fn is_of(&self, datagram: (Addr, u16, u8), now_ns: u64) -> bool {
+        self.head().is_of(datagram, now_ns)
+    }
+
+    fn head(&self) -> DatagramHead {
+        self.0.borrow().head
+    }
+
+    fn claim(&self, first: u16, end: u16) -> bool {
+        let mut datagram = self.0.borrow_mut();
+        let place = |unit: u16| (usize::from(unit / 64), 1 << (unit % 64));
+        let fresh = (first..end).map(place).all(|(word, bit)| datagram.received[word] & bit == 0);
+        if fresh {
+            (first..end).map(place).for_each(|(word, bit)| datagram.received[word] |= bit);
+            datagram.units_received += u64::from(end - first);
+        }
+        fresh
+    }
+
+    fn set_total(&self, units: u16) {
+        self.0.borrow_mut().units_total = u64::from(units);
+    }
+
+    fn is_complete(&self) -> bool {
+        let datagram = self.0.borrow();
+        datagram.units_total != 0 && datagram.units_received >= datagram.units_total
     }
 }
 
@@ -204,6 +243,10 @@ pub struct MemoryTables {
     pub sources: Vec<(Addr, u8, TenantSource)>,
     /// Destination keys with the prefix length of their address.
     pub destinations: Vec<(DestinationKey, u8)>,
+    /// What holds for one tenant alone.
+    pub tenant_settings: HashMap<TenantId, TenantSettings>,
+    /// Datagrams in parts.
+    pub datagrams: RefCell<HashMap<DatagramKey, Rc<RefCell<Datagram>>>>,
     /// Pools.
     pub pools: HashMap<u32, Pool>,
     /// All Maglev tables.
@@ -256,6 +299,25 @@ fn contains(prefix: Addr, len: u8, address: Addr) -> bool {
 
 impl Tables for MemoryTables {
     type Slot = MemorySlot;
+    type Datagram = MemoryDatagram;
+
+    fn tenant(&self, tenant: TenantId) -> Option<TenantSettings> {
+        self.tenant_settings.get(&tenant).copied()
+    }
+
+    fn datagram(&self, key: &DatagramKey) -> Option<MemoryDatagram> {
+        self.datagrams.borrow().get(key).cloned().map(MemoryDatagram)
+    }
+
+    fn begin_datagram(&self, key: &DatagramKey, head: &DatagramHead) -> bool {
+        let datagram = Datagram { head: *head, ..bytemuck::Zeroable::zeroed() };
+        self.datagrams.borrow_mut().insert(*key, Rc::new(RefCell::new(datagram)));
+        true
+    }
+
+    fn forget_datagram(&self, key: &DatagramKey) {
+        self.datagrams.borrow_mut().remove(key);
+    }
 
     fn settings(&self) -> Option<&Settings> {
         self.settings.as_ref()

@@ -34,6 +34,16 @@ pub const COUNTERS: &str = "COUNTERS";
 pub const TENANT_LABELS: &str = "TENANT_LABELS";
 /// Ring buffer of [`crate::abi::Event`].
 pub const EVENTS: &str = "EVENTS";
+/// Hash: tenant number to [`crate::abi::TenantSettings`].
+pub const TENANTS: &str = "TENANTS";
+/// LRU hash: [`crate::abi::DatagramKey`] to [`crate::abi::Datagram`].
+pub const DATAGRAMS: &str = "DATAGRAMS";
+/// Ring buffer of [`crate::abi::HeldFrame`]: parts of datagrams that came before the first.
+pub const HELD: &str = "HELD";
+/// Programs of [`crate::forward::Stage`] in XDP, by [`crate::forward::Stage::index`].
+pub const STAGES_XDP: &str = "STAGES_XDP";
+/// Programs of [`crate::forward::Stage`] in TC.
+pub const STAGES_TC: &str = "STAGES_TC";
 
 /// XDP program for interfaces on NPCI's side.
 pub const XDP_EXTERNAL: &str = "xdp_external";
@@ -43,6 +53,32 @@ pub const XDP_INTERNAL: &str = "xdp_internal";
 pub const TC_EXTERNAL: &str = "tc_external";
 /// TC program for interfaces on the tenants' side.
 pub const TC_INTERNAL: &str = "tc_internal";
+/// Programs of the stages in XDP, in the order of [`crate::forward::Stage::index`].
+pub const STAGE_PROGRAMS_XDP: [&str; 8] = [
+    "xdp_quoted_external",
+    "xdp_quoted_internal",
+    "xdp_first_part_external",
+    "xdp_first_part_internal",
+    "xdp_later_part_external",
+    "xdp_later_part_internal",
+    "xdp_tell_external",
+    "xdp_tell_internal",
+];
+/// Programs of the stages in TC, in the same order.
+pub const STAGE_PROGRAMS_TC: [&str; 8] = [
+    "tc_quoted_external",
+    "tc_quoted_internal",
+    "tc_first_part_external",
+    "tc_first_part_internal",
+    "tc_later_part_external",
+    "tc_later_part_internal",
+    "tc_tell_external",
+    "tc_tell_internal",
+];
+/// TC program that sends a part on that was kept, as if it came in on NPCI's side; the daemon runs it.
+pub const RESUME_EXTERNAL: &str = "resume_external";
+/// The same on the tenants' side.
+pub const RESUME_INTERNAL: &str = "resume_internal";
 /// Program that re-checks and deletes expired flows; the daemon runs it, no packet ever does.
 pub const EXPIRE: &str = "expire";
 /// Reference for the benchmark: does nothing.

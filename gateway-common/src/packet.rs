@@ -5,7 +5,7 @@
 //! compiler. All values are as they stand in memory: network byte order is kept, never converted by a window.
 
 use crate::{
-    abi::Protocol,
+    abi::{Protocol, Side},
     wire::{checksum::Difference, ethernet::link_len},
 };
 
@@ -92,6 +92,9 @@ pub trait Packet {
     fn resize(&mut self, len: usize) -> Result<(), Refused> {
         if len == self.len() { Ok(()) } else { Err(Refused) }
     }
+
+    /// Hands the whole frame, which came in on `side`, to the daemon to be kept for a moment; false when there is no room.
+    fn hold(&self, side: Side) -> bool;
 
     /// Updates the transport checksum at `offset` after a change of addresses (which the pseudo-header covers) and of
     /// ports or identifiers.

@@ -1,9 +1,13 @@
 //! The only code that changes packet bytes. It runs after every decision is made: what is left can be finished or
 //! the packet dropped.
 
+mod part;
+mod quoted;
 mod refusal;
 
-pub use refusal::{port_unreachable, tcp_reset};
+pub use part::translate_part;
+pub use quoted::{ErrorTranslation, translate_error};
+pub use refusal::{Complaint, icmp_error, tcp_reset};
 
 use crate::{
     abi::{Addr, FlowKey, LinkAddresses, Mac, Port, Protocol},
@@ -27,6 +31,27 @@ pub struct LinkHeader {
     pub addresses: LinkAddresses,
     /// VLAN identifier to send with; 0 for none.
     pub vlan_id: u16,
+}
+
+impl LinkHeader {
+    /// None: the kernel writes it. Lent to functions that are not inlined in place of an `Option`, whose empty variant
+    /// would leave undefined bytes on the kernel's stack.
+    pub const BY_KERNEL: Self = Self { addresses: LinkAddresses::NONE, vlan_id: u16::MAX };
+
+    /// This or [`Self::BY_KERNEL`].
+    #[inline(always)]
+    pub const fn or_by_kernel(link: Option<Self>) -> Self {
+        match link {
+            Some(link) => link,
+            None => Self::BY_KERNEL,
+        }
+    }
+
+    /// The header, if it is one.
+    #[inline(always)]
+    const fn known(self) -> Option<Self> {
+        if self.vlan_id == u16::MAX { None } else { Some(self) }
+    }
 }
 
 /// Everything that translation changes, decided beforehand.

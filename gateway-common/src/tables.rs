@@ -2,9 +2,9 @@
 
 use crate::{
     abi::{
-        Addr, AllowKey, Backend, Counter, CtEntry, DestinationKey, EntryView, Event, FlowKey, Interface,
-        LinkAddresses, Listener, ListenerKey, OwnedAddress, Pool, Seen, Settings, State, TenantId,
-        TenantSource,
+        Addr, AllowKey, Backend, Counter, CtEntry, DatagramHead, DatagramKey, DestinationKey, EntryView,
+        Event, FlowKey, Interface, LinkAddresses, Listener, ListenerKey, OwnedAddress, Pool, Seen, Settings,
+        State, TenantId, TenantSettings, TenantSource,
     },
     drop_reason::DropReason,
 };
@@ -68,6 +68,8 @@ pub enum Route {
     TooLarge {
         /// Outgoing interface.
         ifindex: u32,
+        /// The largest IP packet that it takes, in bytes.
+        mtu: u16,
     },
     /// No route, or one that refuses.
     None,
@@ -96,10 +98,32 @@ pub trait FlowSlot {
     fn set_progress(&self, key: &FlowKey, seen: Seen, state: State);
 }
 
+/// What has come of a datagram in parts, in place.
+pub trait DatagramSlot {
+    /// Is it the datagram with this destination, identification and protocol, and are its parts not yet too late?
+    fn is_of(&self, datagram: (Addr, u16, u8), now_ns: u64) -> bool;
+
+    /// What its first part said.
+    fn head(&self) -> DatagramHead;
+
+    /// Notes that the units from `first` up to `end` have come; false when some of them had come before.
+    #[must_use]
+    fn claim(&self, first: u16, end: u16) -> bool;
+
+    /// Notes how many units there are.
+    fn set_total(&self, units: u16);
+
+    /// Have all parts come?
+    fn is_complete(&self) -> bool;
+}
+
 /// Everything that the engine reads and writes besides the packet.
 pub trait Tables {
     /// An entry in place.
     type Slot: FlowSlot;
+
+    /// A datagram in parts, in place.
+    type Datagram: DatagramSlot;
 
     /// Node-wide settings; `None` while the daemon has not filled them.
     fn settings(&self) -> Option<&Settings>;
@@ -113,6 +137,8 @@ pub trait Tables {
     fn source(&self, source: Addr) -> Option<TenantSource>;
     /// May the tenant call this destination on exactly this port (0: any port)? Longest prefix match.
     fn reaches(&self, key: &DestinationKey) -> bool;
+    /// What holds for a tenant alone.
+    fn tenant(&self, tenant: TenantId) -> Option<TenantSettings>;
     /// A pool.
     fn pool(&self, pool: u32) -> Option<Pool>;
     /// The backend number in a slot of the Maglev tables.
@@ -130,6 +156,14 @@ pub trait Tables {
     fn insert(&self, table: FlowTable, entry: &CtEntry) -> Insertion;
     /// Deletes an entry. Deleting what is not there is no error.
     fn remove(&self, table: FlowTable, key: &FlowKey);
+
+    /// Finds what has come of a source's datagrams in parts.
+    fn datagram(&self, key: &DatagramKey) -> Option<Self::Datagram>;
+    /// Enters a datagram of which nothing has come, in place of what was there; false when memory was short.
+    #[must_use]
+    fn begin_datagram(&self, key: &DatagramKey, head: &DatagramHead) -> bool;
+    /// Forgets a datagram.
+    fn forget_datagram(&self, key: &DatagramKey);
 
     /// Adds to a node-wide counter.
     fn count(&self, counter: Counter, by: u64);

@@ -20,6 +20,8 @@ pub enum Verdict {
         /// Interface index to transmit on.
         ifindex: u32,
     },
+    /// A part of a datagram whose first part has not come yet: the daemon keeps it for a moment and sends it on then.
+    Held,
     /// Turned into an answer; send it back out of the interface it came from.
     Reply,
 }

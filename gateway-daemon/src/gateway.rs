@@ -33,7 +33,7 @@ use std::{
 use anyhow::Result;
 use arc_swap::ArcSwap;
 use aya::Ebpf;
-use gateway_common::abi::TenantId;
+use gateway_common::abi::{HeldFrame, TenantId};
 use tokio::sync::{Notify, watch};
 use tracing::info;
 
@@ -42,6 +42,7 @@ use crate::{
     config::Config,
     datapath::{
         expiry::{self, Expired},
+        held,
         hook::Hook,
         host::Host,
         migrate::Migration,
@@ -267,6 +268,15 @@ impl Gateway {
     pub fn expire(&self) -> Result<Expired> {
         let state = self.state();
         expiry::run(&state.ebpf, &state.tables)
+    }
+
+    /// Tries to send on a part of a datagram that came before the first one.
+    ///
+    /// # Errors
+    ///
+    /// When the program for it cannot be run.
+    pub fn resume(&self, frame: &HeldFrame) -> Result<held::Try> {
+        held::resume(&self.state().ebpf, frame)
     }
 
     /// Hands the programs to a function that needs them mutably, such as the reader of kernel log lines.

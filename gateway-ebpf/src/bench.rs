@@ -2,7 +2,7 @@
 //! redirects, which is the least that any router in this place must do.
 
 use crate::{
-    context::{TcPacket, XdpPacket},
+    context::{HEADERS_MAX, TcPacket, XdpPacket},
     redirect,
     route::{Hook, Tc, Xdp},
 };
@@ -43,7 +43,7 @@ pub fn bench_forward_xdp(ctx: XdpContext) -> u32 {
 /// Parses, looks up the FIB, writes the link addresses and redirects.
 #[classifier]
 pub fn bench_forward_tc(ctx: TcContext) -> i32 {
-    let Some(mut packet) = TcPacket::new(&ctx) else {
+    let Some(mut packet) = TcPacket::new(&ctx, HEADERS_MAX) else {
         return TC_ACT_SHOT;
     };
     match forward::<_, Tc>(&mut packet, ctx.skb.skb.cast()) {

@@ -1,16 +1,17 @@
 //! Packets as XDP and TC hand them over: the only raw packet pointers in the project.
 
 use aya_ebpf::{
-    bindings::{BPF_F_MARK_MANGLED_0, BPF_F_PSEUDO_HDR},
+    bindings::{__sk_buff, BPF_F_MARK_MANGLED_0, BPF_F_PSEUDO_HDR, xdp_md},
     helpers::generated::{
-        bpf_l4_csum_replace, bpf_skb_change_tail, bpf_skb_pull_data, bpf_skb_vlan_pop, bpf_xdp_adjust_head,
-        bpf_xdp_adjust_tail,
+        bpf_l4_csum_replace, bpf_skb_change_tail, bpf_skb_load_bytes, bpf_skb_pull_data, bpf_skb_vlan_pop,
+        bpf_xdp_adjust_head, bpf_xdp_adjust_tail, bpf_xdp_load_bytes,
     },
     programs::{TcContext, XdpContext},
 };
-use core::{arch::asm, marker::PhantomData};
+use core::{arch::asm, ffi::c_void, marker::PhantomData, mem::offset_of};
 use gateway_common::{
-    abi::Protocol,
+    abi::{HeldFrame, Protocol, Side},
+    limits::HELD_FRAME_MAX,
     packet::{Packet, Refused, Window, WindowMut},
     wire::{
         checksum::Difference,
@@ -18,12 +19,17 @@ use gateway_common::{
     },
 };
 
+use crate::maps::HELD;
+
 /// The headers that the gateway looks at, at their longest: tagged Ethernet, IPv4 with options, TCP without.
-const HEADERS_MAX: u32 = 18 + 60 + 20;
+pub const HEADERS_MAX: u32 = 18 + 60 + 20;
+
+/// The same of an ICMP error: tagged Ethernet, IPv4 with options, ICMP, the quoted IPv4 with options, TCP without.
+pub const QUOTED_HEADERS_MAX: u32 = 18 + 60 + 8 + 60 + 20;
 
 /// All offsets are below this: the verifier loses sight of that when the compiler keeps one on the stack.
-const OFFSET_MASK: usize = 0x7f;
-const _: () = assert!(HEADERS_MAX as usize <= OFFSET_MASK);
+const OFFSET_MASK: usize = 0xff;
+const _: () = assert!(QUOTED_HEADERS_MAX as usize <= OFFSET_MASK);
 
 /// `N` bytes of a packet that the verifier has seen to lie before its end.
 ///
@@ -38,7 +44,18 @@ impl<const N: usize> Bytes<'_, N> {
     /// The window at `offset` of a packet that spans `data..end`.
     #[inline(always)]
     fn new(data: usize, end: usize, offset: usize) -> Option<Self> {
-        let start = data + (offset & OFFSET_MASK);
+        let mut start = data;
+        // Not a plain addition: from the lengths that it has read, the compiler may find that the packet must be long
+        // enough, and leave out the comparison that the verifier wants to see.
+        // SAFETY: an addition.
+        unsafe {
+            asm!(
+                "{start} += {offset}",
+                start = inlateout(reg) start,
+                offset = in(reg) offset & OFFSET_MASK,
+                options(pure, nomem, nostack, preserves_flags),
+            );
+        }
         if start + N > end {
             return None;
         }
@@ -119,6 +136,43 @@ impl<const N: usize> WindowMut for Bytes<'_, N> {
 /// A packet in XDP.
 pub struct XdpPacket<'a>(pub &'a XdpContext);
 
+impl XdpPacket<'_> {
+    #[inline(always)]
+    fn bytes<const N: usize>(&self, offset: usize) -> Option<Bytes<'_, N>> {
+        let data = xdp_field::<{ offset_of!(xdp_md, data) }>(self.0);
+        let end = xdp_field::<{ offset_of!(xdp_md, data_end) }>(self.0);
+        Bytes::new(data, end, offset)
+    }
+}
+
+#[inline(always)]
+fn xdp_field<const AT: usize>(ctx: &XdpContext) -> usize {
+    pointer_field::<AT>(ctx.ctx.cast())
+}
+
+#[inline(always)]
+fn tc_field<const AT: usize>(ctx: &TcContext) -> usize {
+    pointer_field::<AT>(ctx.skb.skb.cast())
+}
+
+/// A field of a context that the kernel declares as 32 bits and makes a pointer of. A plain load would let the compiler
+/// hand 32 bits on to a function that is not inlined, and half a pointer is none for the verifier.
+#[inline(always)]
+fn pointer_field<const AT: usize>(ctx: *mut c_void) -> usize {
+    let value: usize;
+    // SAFETY: reads a context field, which the verifier checks.
+    unsafe {
+        asm!(
+            "{value} = *(u32 *)({ctx} + {at})",
+            value = lateout(reg) value,
+            ctx = in(reg) ctx,
+            at = const AT,
+            options(readonly, pure, nostack, preserves_flags),
+        );
+    }
+    value
+}
+
 impl Packet for XdpPacket<'_> {
     type Window<'a, const N: usize>
         = Bytes<'a, N>
@@ -134,7 +188,19 @@ impl Packet for XdpPacket<'_> {
 
     #[inline(always)]
     fn len(&self) -> usize {
-        self.0.data_end() - self.0.data()
+        let mut len = xdp_field::<{ offset_of!(xdp_md, data_end) }>(self.0);
+        // Not a plain subtraction: where 32 bits of it are enough the compiler would subtract no more, and the verifier
+        // allows no half pointers.
+        // SAFETY: a subtraction.
+        unsafe {
+            asm!(
+                "{end} -= {start}",
+                end = inlateout(reg) len,
+                start = in(reg) xdp_field::<{ offset_of!(xdp_md, data) }>(self.0),
+                options(pure, nomem, nostack, preserves_flags),
+            );
+        }
+        len
     }
 
     #[inline(always)]
@@ -144,12 +210,12 @@ impl Packet for XdpPacket<'_> {
 
     #[inline(always)]
     fn window<const N: usize>(&self, offset: usize) -> Option<Bytes<'_, N>> {
-        Bytes::new(self.0.data(), self.0.data_end(), offset)
+        self.bytes(offset)
     }
 
     #[inline(always)]
     fn window_mut<const N: usize>(&mut self, offset: usize) -> Result<Bytes<'_, N>, Refused> {
-        Bytes::new(self.0.data(), self.0.data_end(), offset).ok_or(Refused)
+        self.bytes(offset).ok_or(Refused)
     }
 
     #[inline(always)]
@@ -164,6 +230,15 @@ impl Packet for XdpPacket<'_> {
             return Err(Refused);
         }
         Ok(link_len(wanted))
+    }
+
+    #[inline(always)]
+    fn hold(&self, side: Side) -> bool {
+        let ctx = self.0.ctx;
+        // SAFETY: the context is the one of this run; `load` is called with a buffer of at least `len` bytes.
+        hold(self.len(), self.ingress_ifindex(), side, |bytes, len| unsafe {
+            bpf_xdp_load_bytes(ctx, 0, bytes, len)
+        })
     }
 
     /// There is always room in front (`XDP_PACKET_HEADROOM`), while veth leaves none behind a short frame.
@@ -186,10 +261,10 @@ impl Packet for XdpPacket<'_> {
 pub struct TcPacket<'a>(&'a TcContext);
 
 impl<'a> TcPacket<'a> {
-    /// Makes the headers contiguous; `None` when the kernel can not.
+    /// Makes the headers, which are `headers_max` bytes at most, contiguous; `None` when the kernel can not.
     #[inline(always)]
-    pub fn new(ctx: &'a TcContext) -> Option<Self> {
-        let wanted = core::cmp::min(ctx.len(), HEADERS_MAX);
+    pub fn new(ctx: &'a TcContext, headers_max: u32) -> Option<Self> {
+        let wanted = core::cmp::min(ctx.len(), headers_max);
         if ctx.data_end() - ctx.data() < wanted as usize {
             // SAFETY: the context is the one that the kernel handed to this run of the program.
             let result = unsafe { bpf_skb_pull_data(ctx.skb.skb, wanted) };
@@ -205,6 +280,15 @@ impl<'a> TcPacket<'a> {
     pub fn ifindex(&self) -> u32 {
         // SAFETY: reads a context field, which the verifier checks.
         unsafe { (*self.0.skb.skb).ifindex }
+    }
+}
+
+impl TcPacket<'_> {
+    #[inline(always)]
+    fn bytes<const N: usize>(&self, offset: usize) -> Option<Bytes<'_, N>> {
+        let data = tc_field::<{ offset_of!(__sk_buff, data) }>(self.0);
+        let end = tc_field::<{ offset_of!(__sk_buff, data_end) }>(self.0);
+        Bytes::new(data, end, offset)
     }
 }
 
@@ -233,12 +317,12 @@ impl Packet for TcPacket<'_> {
 
     #[inline(always)]
     fn window<const N: usize>(&self, offset: usize) -> Option<Bytes<'_, N>> {
-        Bytes::new(self.0.data(), self.0.data_end(), offset)
+        self.bytes(offset)
     }
 
     #[inline(always)]
     fn window_mut<const N: usize>(&mut self, offset: usize) -> Result<Bytes<'_, N>, Refused> {
-        Bytes::new(self.0.data(), self.0.data_end(), offset).ok_or(Refused)
+        self.bytes(offset).ok_or(Refused)
     }
 
     /// Takes the tag off, in the frame or beside it. The VLAN device that the packet is redirected to adds its own.
@@ -255,6 +339,15 @@ impl Packet for TcPacket<'_> {
             }
         };
         if popped == 0 { Ok(HEADER_LEN) } else { Err(Refused) }
+    }
+
+    #[inline(always)]
+    fn hold(&self, side: Side) -> bool {
+        let skb = self.0.skb.skb;
+        // SAFETY: as in `XdpPacket`.
+        hold(self.len(), self.ifindex(), side, |bytes, len| unsafe {
+            bpf_skb_load_bytes(skb.cast(), 0, bytes, len)
+        })
     }
 
     /// Makes the whole packet contiguous, too, and no GSO packet any more.
@@ -283,6 +376,32 @@ impl Packet for TcPacket<'_> {
         }
         self.replace_checksum(offset, ports, udp)
     }
+}
+
+/// Copies a frame into the ring buffer of kept frames by `load(bytes, len)`; false when it does not fit.
+#[inline(always)]
+fn hold(len: usize, ifindex: u32, side: Side, load: impl FnOnce(*mut c_void, u32) -> i64) -> bool {
+    // The first comparison bounds the register that the helper is given.
+    if len == 0 || len > HELD_FRAME_MAX {
+        return false;
+    }
+    let Some(mut record) = HELD.reserve::<HeldFrame>(0) else {
+        return false;
+    };
+    let frame = record.as_mut_ptr();
+    // SAFETY: the record is as large as the frame that is written into it; every field but the unused bytes is set.
+    let loaded = unsafe {
+        (&raw mut (*frame).ifindex).write(ifindex);
+        (&raw mut (*frame).len).write(len as u16);
+        (&raw mut (*frame).side).write(side as u8);
+        load((&raw mut (*frame).bytes).cast(), len as u32)
+    };
+    if loaded == 0 {
+        record.submit(0);
+    } else {
+        record.discard(0);
+    }
+    loaded == 0
 }
 
 impl TcPacket<'_> {

@@ -5,7 +5,11 @@
 
 #![no_std]
 #![no_main]
-#![feature(asm_experimental_arch)]
+#![feature(asm_experimental_arch, core_intrinsics)]
+#![expect(
+    internal_features,
+    reason = "atomic operations have no stable name on BPF: core offers them as intrinsics only"
+)]
 #![expect(
     missing_docs,
     reason = "the entry point macros make functions of their own, without the comments given here"
@@ -23,7 +27,9 @@ mod context;
 mod expire;
 mod log;
 mod maps;
+mod resume;
 mod route;
+mod stages;
 
 use aya_ebpf::{
     bindings::{TC_ACT_SHOT, TC_ACT_UNSPEC, xdp_action},
@@ -31,11 +37,11 @@ use aya_ebpf::{
     macros::{classifier, xdp},
     programs::{TcContext, XdpContext},
 };
-use context::{TcPacket, XdpPacket};
+use context::{HEADERS_MAX, TcPacket, XdpPacket};
 use gateway_common::{
     abi::{Side, TenantId},
     drop_reason::DropReason,
-    forward,
+    forward::{self, Step},
     tables::Tables as _,
     verdict::Verdict,
 };
@@ -69,7 +75,15 @@ pub fn tc_internal(ctx: TcContext) -> i32 {
 #[inline(always)]
 fn xdp_gateway(ctx: &XdpContext, side: Side) -> u32 {
     let tables = KernelTables::<Xdp>::new(ctx.ctx.cast());
-    let verdict = forward::process(&mut XdpPacket(ctx), &tables, side, now_ns());
+    match forward::begin(&mut XdpPacket(ctx), &tables, side, now_ns()) {
+        Step::Done(verdict) => xdp_action(ctx, verdict),
+        Step::Next(stage) => stages::enter_xdp(ctx, &tables, stage, side),
+    }
+}
+
+/// Carries a verdict out.
+#[inline(always)]
+fn xdp_action(ctx: &XdpContext, verdict: Verdict) -> u32 {
     log::warn_if_broken(ctx, verdict);
     match verdict {
         Verdict::Pass => xdp_action::XDP_PASS,
@@ -78,18 +92,26 @@ fn xdp_gateway(ctx: &XdpContext, side: Side) -> u32 {
         Verdict::Reply => redirect(ctx.ingress_ifindex() as u32) as u32,
         Verdict::Redirect { ifindex } => redirect(ifindex) as u32,
         // XDP has no neighbour resolution: `process` drops such packets with a reason.
-        Verdict::Drop(_) | Verdict::RedirectNeighbour { .. } => xdp_action::XDP_DROP,
+        Verdict::Drop(_) | Verdict::Held | Verdict::RedirectNeighbour { .. } => xdp_action::XDP_DROP,
     }
 }
 
 #[inline(always)]
 fn tc_gateway(ctx: &TcContext, side: Side) -> i32 {
     let tables = KernelTables::<Tc>::new(ctx.skb.skb.cast());
-    let Some(mut packet) = TcPacket::new(ctx) else {
+    let Some(mut packet) = TcPacket::new(ctx, HEADERS_MAX) else {
         tables.count_drop(DropReason::NotLinear, TenantId::NONE);
         return TC_ACT_SHOT;
     };
-    let verdict = forward::process(&mut packet, &tables, side, now_ns());
+    match forward::begin(&mut packet, &tables, side, now_ns()) {
+        Step::Done(verdict) => tc_action(ctx, &packet, verdict),
+        Step::Next(stage) => stages::enter_tc(ctx, &tables, stage, side),
+    }
+}
+
+/// Carries a verdict out.
+#[inline(always)]
+fn tc_action(ctx: &TcContext, packet: &TcPacket<'_>, verdict: Verdict) -> i32 {
     log::warn_if_broken(ctx, verdict);
     match verdict {
         // "Next": other programs on the interface see the packet too.
@@ -100,7 +122,7 @@ fn tc_gateway(ctx: &TcContext, side: Side) -> i32 {
         Verdict::RedirectNeighbour { ifindex } => unsafe {
             bpf_redirect_neigh(ifindex, core::ptr::null_mut(), 0, 0) as i32
         },
-        Verdict::Drop(_) => TC_ACT_SHOT,
+        Verdict::Drop(_) | Verdict::Held => TC_ACT_SHOT,
     }
 }
 

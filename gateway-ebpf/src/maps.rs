@@ -4,22 +4,25 @@ use crate::route::Hook;
 use aya_ebpf::{
     bindings::BPF_NOEXIST,
     macros::map,
-    maps::{Array, HashMap, LpmTrie, PerCpuArray, RingBuf, lpm_trie::Key},
+    maps::{Array, HashMap, LpmTrie, LruHashMap, PerCpuArray, ProgramArray, RingBuf, lpm_trie::Key},
 };
 use core::{
     ffi::c_void,
+    intrinsics::{AtomicOrdering, atomic_or, atomic_xadd},
     marker::PhantomData,
     sync::atomic::{Ordering, compiler_fence},
 };
 use gateway_common::{
     abi::{
-        ALLOW_KEY_BITS, Addr, AllowKey, Backend, Counter, CtEntry, DESTINATION_KEY_BITS, DestinationKey,
-        EntryView, Event, FlowKey, Interface, Listener, ListenerKey, OwnedAddress, Pool, Seen, Settings,
-        State, TenantId, TenantLabel, TenantSource, TenantStats,
+        ALLOW_KEY_BITS, Addr, AllowKey, Backend, Counter, CtEntry, DESTINATION_KEY_BITS, Datagram,
+        DatagramHead, DatagramKey, DestinationKey, EntryView, Event, FlowKey, Interface, Listener,
+        ListenerKey, OwnedAddress, Pool, RECEIVED_WORDS, Seen, Settings, State, TenantId, TenantLabel,
+        TenantSettings, TenantSource, TenantStats,
     },
     drop_reason::DropReason,
+    forward::Stage,
     limits,
-    tables::{FlowSlot, FlowTable, Insertion, Route, RouteQuery, Tables},
+    tables::{DatagramSlot, FlowSlot, FlowTable, Insertion, Route, RouteQuery, Tables},
 };
 
 /// Errno of an update that must not replace an entry.
@@ -63,6 +66,20 @@ static DROPS: PerCpuArray<u64> = PerCpuArray::pinned(DropReason::COUNT, 0);
 static COUNTERS: PerCpuArray<u64> = PerCpuArray::pinned(Counter::COUNT, 0);
 #[map]
 static EVENTS: RingBuf = RingBuf::pinned(limits::EVENTS_BYTES, 0);
+#[map]
+static TENANTS: HashMap<u32, TenantSettings> = HashMap::pinned(limits::TENANTS_MAX, NO_PREALLOC);
+#[map]
+static DATAGRAMS: LruHashMap<DatagramKey, Datagram> = LruHashMap::pinned(limits::DATAGRAMS_MAX, 0);
+#[map]
+pub static HELD: RingBuf = RingBuf::pinned(limits::HELD_BYTES, 0);
+#[map]
+pub static STAGES_XDP: ProgramArray = ProgramArray::pinned(Stage::INDICES, 0);
+#[map]
+pub static STAGES_TC: ProgramArray = ProgramArray::pinned(Stage::INDICES, 0);
+
+/// A datagram of which nothing has come: too large for the stack.
+#[map]
+static NEW_DATAGRAM: PerCpuArray<Datagram> = PerCpuArray::with_max_entries(1, 0);
 
 /// The maps, and the context that the kernel's routing table wants to see.
 pub struct KernelTables<H> {
@@ -109,8 +126,8 @@ impl FlowSlot for Slot {
 
     #[inline(always)]
     fn copy_to(&self, key: &FlowKey, copy: &mut CtEntry) -> bool {
-        // SAFETY: as in `view`.
-        *copy = unsafe { self.0.read() };
+        // SAFETY: as in `view`. Not a read and a write: the compiler makes a call to `memmove` of that.
+        unsafe { core::ptr::copy_nonoverlapping(self.0, copy, 1) };
         self.is_still(key)
     }
 
@@ -131,6 +148,93 @@ impl FlowSlot for Slot {
             (*self.0).set_state(state);
         }
     }
+}
+
+/// A datagram in parts, in place. Parts may come in on several CPUs at once.
+pub struct DatagramInPlace(*mut Datagram);
+
+/// Words of the bit set that one part can touch: 1,536 units, as of the longest frame that any link has.
+const WORDS_OF_A_PART: u16 = 25;
+
+impl DatagramSlot for DatagramInPlace {
+    #[inline(always)]
+    fn is_of(&self, datagram: (Addr, u16, u8), now_ns: u64) -> bool {
+        // SAFETY: as in `head`.
+        unsafe { &(*self.0).head }.is_of(datagram, now_ns)
+    }
+
+    #[inline(always)]
+    fn head(&self) -> DatagramHead {
+        // SAFETY: a map value stays mapped for the run of the program, and any bytes are a valid head.
+        unsafe { (&raw const (*self.0).head).read() }
+    }
+
+    #[inline(always)]
+    fn claim(&self, first: u16, end: u16) -> bool {
+        claim(self.0, first, end) == 0
+    }
+
+    #[inline(always)]
+    fn set_total(&self, units: u16) {
+        // SAFETY: as in `head`; an aligned word is written whole.
+        unsafe { (&raw mut (*self.0).units_total).write_volatile(u64::from(units)) }
+    }
+
+    #[inline(always)]
+    fn is_complete(&self) -> bool {
+        // SAFETY: as in `head`.
+        let (total, received) = unsafe {
+            let datagram = self.0;
+            (
+                (&raw const (*datagram).units_total).read_volatile(),
+                (&raw const (*datagram).units_received).read_volatile(),
+            )
+        };
+        total != 0 && received >= total
+    }
+}
+
+/// Sets the bits from `first` up to `end` and returns 0 if none of them was set; else it sets none, unless another CPU
+/// has set one of them at the same time. Not inlined for the stack's sake.
+#[inline(never)]
+fn claim(datagram: *mut Datagram, first: u16, end: u16) -> u32 {
+    if first >= end || (end - 1) / 64 - first / 64 >= WORDS_OF_A_PART {
+        return 1;
+    }
+    // SAFETY: the index is masked to the array; the map value stays mapped for the run of the program.
+    let word = |index: usize| unsafe { &raw mut (*datagram).received[index & (RECEIVED_WORDS - 1)] };
+    // SAFETY: as above.
+    let is_set = |index, bits| bits & unsafe { word(index).read_volatile() };
+    // SAFETY: as above.
+    let set =
+        |index, bits| bits & unsafe { atomic_or::<u64, u64, { AtomicOrdering::AcqRel }>(word(index), bits) };
+    if any_word(first, end, is_set) || any_word(first, end, set) {
+        return 1;
+    }
+    let units = u64::from(end - first);
+    // SAFETY: as above.
+    unsafe {
+        atomic_xadd::<u64, u64, { AtomicOrdering::Relaxed }>(&raw mut (*datagram).units_received, units)
+    };
+    0
+}
+
+/// Calls `visit` with every word that the bits from `first` up to `end` lie in, and the bits of it; does any answer
+/// anything but zero?
+#[inline(always)]
+fn any_word(first: u16, end: u16, visit: impl Fn(usize, u64) -> u64) -> bool {
+    let (first_word, last_word) = (first / 64, (end - 1) / 64);
+    let mut found = 0;
+    for index in 0..WORDS_OF_A_PART {
+        let word = first_word + index;
+        let from = if index == 0 { u64::MAX << (first % 64) } else { u64::MAX };
+        let below = if word == last_word { u64::MAX >> (63 - (end - 1) % 64) } else { u64::MAX };
+        found |= visit(word as usize, from & below);
+        if word == last_word {
+            break;
+        }
+    }
+    found != 0
 }
 
 #[inline(always)]
@@ -168,6 +272,34 @@ fn copied<K, V: Copy>(map: &HashMap<K, V>, key: &K) -> Option<V> {
 
 impl<H: Hook> Tables for KernelTables<H> {
     type Slot = Slot;
+    type Datagram = DatagramInPlace;
+
+    #[inline(always)]
+    fn tenant(&self, tenant: TenantId) -> Option<TenantSettings> {
+        copied(&TENANTS, &u32::from(tenant.0))
+    }
+
+    #[inline(always)]
+    fn datagram(&self, key: &DatagramKey) -> Option<DatagramInPlace> {
+        DATAGRAMS.get_ptr_mut(key).map(DatagramInPlace)
+    }
+
+    #[inline(always)]
+    fn begin_datagram(&self, key: &DatagramKey, head: &DatagramHead) -> bool {
+        let Some(datagram) = NEW_DATAGRAM.get_ptr_mut(0) else {
+            return false;
+        };
+        // SAFETY: as in `add`; nothing but the head is ever written.
+        unsafe {
+            (*datagram).head = *head;
+            DATAGRAMS.insert(key, &*datagram, 0).is_ok()
+        }
+    }
+
+    #[inline(always)]
+    fn forget_datagram(&self, key: &DatagramKey) {
+        let _gone = DATAGRAMS.remove(key);
+    }
 
     #[inline(always)]
     fn settings(&self) -> Option<&Settings> {

@@ -24,13 +24,14 @@ pub trait Hook {
     /// Asks for the way of a packet.
     #[inline(always)]
     fn route(ctx: *mut c_void, query: &RouteQuery) -> Route {
-        let mut answer = Answer { ifindex: 0, next_hop: Addr::UNSPECIFIED, link: LinkAddresses::NONE };
+        let mut answer =
+            Answer { ifindex: 0, next_hop: Addr::UNSPECIFIED, link: LinkAddresses::NONE, mtu: 0, pad: 0 };
         match lookup(ctx, query, Self::checked_len(ctx, query), &mut answer) {
             BPF_FIB_LKUP_RET_SUCCESS => Route::Forward { ifindex: answer.ifindex, link: answer.link },
             BPF_FIB_LKUP_RET_NO_NEIGH => {
                 Route::Unresolved { ifindex: answer.ifindex, next_hop: answer.next_hop }
             }
-            BPF_FIB_LKUP_RET_FRAG_NEEDED => Route::TooLarge { ifindex: answer.ifindex },
+            BPF_FIB_LKUP_RET_FRAG_NEEDED => Route::TooLarge { ifindex: answer.ifindex, mtu: answer.mtu },
             BPF_FIB_LKUP_RET_FWD_DISABLED => Route::Disabled,
             _ => Route::None,
         }
@@ -64,6 +65,8 @@ struct Answer {
     ifindex: u32,
     next_hop: Addr,
     link: LinkAddresses,
+    mtu: u16,
+    pad: u16,
 }
 
 /// Asks the kernel and returns its code. Not inlined, so that its parameters share the stack with other slow paths;
@@ -86,6 +89,9 @@ fn lookup(ctx: *mut c_void, query: &RouteQuery, total_len: u16, answer: &mut Ans
     // SAFETY: an integer; the kernel replaces the destination by the next hop's address.
     answer.next_hop = Addr::from_be(unsafe { fib.__bindgen_anon_4.ipv4_dst });
     answer.link = link_addresses(&fib);
+    // SAFETY: an integer; the kernel writes the MTU in place of the length since 5.12 (commit e1850ea9bd9e).
+    answer.mtu = unsafe { fib.__bindgen_anon_1.mtu_result };
+    answer.pad = 0;
     // Negative codes (bad parameters) become numbers that mean nothing, so "no route".
     result as u32
 }

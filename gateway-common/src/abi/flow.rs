@@ -117,6 +117,12 @@ impl FlowKey {
         Protocol::from_number(self.protocol)
     }
 
+    /// The transport protocol's number.
+    #[inline(always)]
+    pub const fn protocol_number(&self) -> u8 {
+        self.protocol
+    }
+
     /// The side on whose wire this tuple is seen.
     pub const fn side(&self) -> Side {
         if self.side == Side::External as u8 { Side::External } else { Side::Internal }

@@ -6,6 +6,7 @@
 
 mod address;
 mod conntrack;
+mod datagram;
 mod event;
 mod flow;
 mod interface;
@@ -14,9 +15,11 @@ mod policy;
 mod pool;
 mod settings;
 mod stats;
+mod tenant;
 
 pub use address::{Addr, AddressKind, LinkAddresses, Mac, OwnedAddress, Port};
 pub use conntrack::{CtEntry, EntryFlags, EntryView, Seen, State};
+pub use datagram::{DATAGRAMS_PER_SOURCE, Datagram, DatagramHead, DatagramKey, HeldFrame, RECEIVED_WORDS};
 pub use event::{Event, EventKind};
 pub use flow::{Family, FlowKey, Protocol, Side};
 pub use interface::Interface;
@@ -27,6 +30,7 @@ pub use policy::{
 pub use pool::{Backend, Pool, PoolFlags};
 pub use settings::{Settings, Timeouts};
 pub use stats::{Counter, TenantStats};
+pub use tenant::TenantSettings;
 
 /// Declares that a type may cross the kernel border: plain bytes, the stated size, and (in user space) `aya::Pod`.
 ///
@@ -57,6 +61,11 @@ abi! {
     TenantId: 2,
     TenantSource: 4,
     TenantLabel: 64,
+    TenantSettings: 40,
+    DatagramKey: 8,
+    DatagramHead: 32,
+    Datagram: 1072,
+    HeldFrame: 2048,
     Pool: 12,
     Backend: 8,
     Settings: 144,

@@ -66,6 +66,10 @@ pub enum Counter {
     PortRetries = 7,
     /// Refused packets that were turned round into a TCP reset or an ICMP error. Each is counted as dropped, too.
     RefusalsSent = 8,
+    /// ICMP errors about packets of tracked flows that were translated and sent on. Each is counted as translated, too.
+    IcmpErrorsTranslated = 9,
+    /// Later parts of datagrams that came before the first one, handed to the daemon to be sent on after it.
+    FragmentsHeld = 10,
 }
 
 impl Counter {
@@ -80,10 +84,12 @@ impl Counter {
         Self::RacesAdopted,
         Self::PortRetries,
         Self::RefusalsSent,
+        Self::IcmpErrorsTranslated,
+        Self::FragmentsHeld,
     ];
 
     /// Size of the kernel's counter array.
-    pub const COUNT: u32 = 9;
+    pub const COUNT: u32 = 11;
 
     /// The name used in metrics and output.
     pub const fn name(self) -> &'static str {
@@ -97,6 +103,8 @@ impl Counter {
             Self::RacesAdopted => "races_adopted",
             Self::PortRetries => "port_retries",
             Self::RefusalsSent => "refusals_sent",
+            Self::IcmpErrorsTranslated => "icmp_errors_translated",
+            Self::FragmentsHeld => "fragments_held",
         }
     }
 }

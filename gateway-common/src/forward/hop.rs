@@ -14,11 +14,35 @@ use crate::{
 /// The way out: a verdict, and the link header unless the kernel will write it.
 #[derive(Clone, Copy, Debug)]
 pub struct Hop {
-    verdict: Verdict,
-    link: Option<LinkHeader>,
+    pub verdict: Verdict,
+    pub link: Option<LinkHeader>,
 }
 
-/// Finds the way for a packet that leaves as the reverse of `pair`.
+/// Why a packet cannot go on, and what its sender may be told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NoWay {
+    /// Why.
+    pub reason: DropReason,
+    /// The largest IP packet that could, where that is the reason; else 0.
+    pub mtu: u16,
+}
+
+impl NoWay {
+    /// Is the sender to be told, as of every router (RFC 1812 section 4.3.3)?
+    #[inline(always)]
+    pub const fn is_told(self) -> bool {
+        matches!(self.reason, DropReason::TtlExceeded | DropReason::MtuExceeded)
+    }
+}
+
+impl From<DropReason> for NoWay {
+    #[inline(always)]
+    fn from(reason: DropReason) -> Self {
+        Self { reason, mtu: 0 }
+    }
+}
+
+/// Finds the way for a packet that leaves from `src` to `dst`.
 ///
 /// It must lead out of an interface on the other side. A route that points back to NPCI for a tenant's address (or
 /// the reverse) would show one side's addresses to the other, so it is refused instead.
@@ -27,14 +51,14 @@ pub fn find<P: Packet, T: Tables>(
     packet: &P,
     tables: &T,
     frame: &Frame,
-    pair: &FlowKey,
-) -> Result<Hop, DropReason> {
+    (src, dst): (Addr, Addr),
+) -> Result<Hop, NoWay> {
     if frame.ip.ttl <= 1 {
-        return Err(DropReason::TtlExceeded);
+        return Err(DropReason::TtlExceeded.into());
     }
     let query = RouteQuery {
-        src: pair.dst,
-        dst: pair.src,
+        src,
+        dst,
         protocol: frame.ip.protocol,
         tos: frame.ip.tos,
         total_len: frame.ip.total_len,
@@ -53,11 +77,11 @@ pub fn find<P: Packet, T: Tables>(
                 return Ok(Hop { verdict: Verdict::RedirectNeighbour { ifindex }, link: None });
             }
             report_unresolved(tables, ifindex, next_hop);
-            Err(DropReason::NoNeighbour)
+            Err(DropReason::NoNeighbour.into())
         }
-        Route::TooLarge { .. } => Err(DropReason::MtuExceeded),
-        Route::None => Err(DropReason::NoRoute),
-        Route::Disabled => Err(DropReason::ForwardingDisabled),
+        Route::TooLarge { mtu, .. } => Err(NoWay { reason: DropReason::MtuExceeded, mtu }),
+        Route::None => Err(DropReason::NoRoute.into()),
+        Route::Disabled => Err(DropReason::ForwardingDisabled.into()),
     }
 }
 
@@ -79,12 +103,12 @@ pub fn would_cross<T: Tables>(tables: &T, side: Side, ip: &Ipv4, ingress_ifindex
         ingress_ifindex,
     };
     match tables.route(&query) {
-        Route::Forward { ifindex, .. } | Route::Unresolved { ifindex, .. } | Route::TooLarge { ifindex } => {
-            match tables.interface(ifindex) {
-                Some(interface) => interface.side() as u8 != side as u8,
-                None => forwards_for_the_gateway_alone(tables, ingress_ifindex),
-            }
-        }
+        Route::Forward { ifindex, .. }
+        | Route::Unresolved { ifindex, .. }
+        | Route::TooLarge { ifindex, .. } => match tables.interface(ifindex) {
+            Some(interface) => interface.side() as u8 != side as u8,
+            None => forwards_for_the_gateway_alone(tables, ingress_ifindex),
+        },
         Route::None | Route::Disabled => false,
     }
 }

@@ -6,13 +6,22 @@
 mod arp;
 mod egress;
 mod expire;
+mod fragment;
 mod hop;
 mod ingress;
 mod known;
 mod open;
+mod quoted;
 mod refuse;
+mod stage;
+mod tell;
 
 pub use expire::{Expiry, expire};
+pub use fragment::resume;
+pub use stage::{Stage, Step};
+
+use fragment::FirstPart;
+use hop::NoWay;
 
 use crate::{
     abi::{Addr, AddressKind, Counter, EntryFlags, FlowKey, Port, Protocol, Side, TenantId},
@@ -34,6 +43,15 @@ struct Frame {
     side: Side,
     link: Link,
     ip: Ipv4,
+}
+
+impl Frame {
+    /// Of an IPv4 packet.
+    #[inline(always)]
+    fn parse<P: Packet>(packet: &P, side: Side) -> Result<Self, DropReason> {
+        let link = Link::parse(packet).ok_or(DropReason::Truncated)?;
+        Ok(Self { side, ip: Ipv4::parse(packet, link.header_len())?, link })
+    }
 }
 
 /// What is known about the flow that a packet belongs to. Filled step by step, so that a packet which is dropped on
@@ -96,13 +114,58 @@ impl From<Result<Self, DropReason>> for Decision {
 /// `now_ns` is `CLOCK_MONOTONIC`. What is dropped has been counted; what is passed has not been touched.
 #[inline(always)]
 pub fn process<P: Packet, T: Tables>(packet: &mut P, tables: &T, side: Side, now_ns: u64) -> Verdict {
+    let mut step = begin(packet, tables, side, now_ns);
+    loop {
+        match step {
+            Step::Done(verdict) => return verdict,
+            Step::Next(stage) => step = stage.run(packet, tables, side, now_ns),
+        }
+    }
+}
+
+/// The common path: all of [`process`] but what few packets need. It leaves a packet untouched that is for a [`Stage`].
+#[inline(always)]
+pub fn begin<P: Packet, T: Tables>(packet: &mut P, tables: &T, side: Side, now_ns: u64) -> Step {
     let mut flow = Flow::unknown(side);
     match decide(packet, tables, side, &mut flow, now_ns) {
+        Ok(verdict) => Step::Done(verdict),
+        Err(Break::Stage(stage)) => Step::Next(stage),
+        Err(Break::Drop(reason)) => Step::Done(settle(tables, &flow, Err(reason))),
+    }
+}
+
+/// Counts a packet that is dropped.
+#[inline(always)]
+fn settle<T: Tables>(tables: &T, flow: &Flow, result: Result<Verdict, DropReason>) -> Verdict {
+    match result {
         Ok(verdict) => verdict,
         Err(reason) => {
             tables.count_drop(reason, flow.tenant);
             Verdict::Drop(reason)
         }
+    }
+}
+
+/// Why a way through the engine ends without a verdict of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Break {
+    /// The packet is dropped for this reason.
+    Drop(DropReason),
+    /// It is for this stage to decide.
+    Stage(Stage),
+}
+
+impl From<DropReason> for Break {
+    #[inline(always)]
+    fn from(reason: DropReason) -> Self {
+        Self::Drop(reason)
+    }
+}
+
+impl From<NoWay> for Break {
+    #[inline(always)]
+    fn from(no_way: NoWay) -> Self {
+        if no_way.is_told() { Self::Stage(Stage::Tell) } else { Self::Drop(no_way.reason) }
     }
 }
 
@@ -113,40 +176,41 @@ fn decide<P: Packet, T: Tables>(
     side: Side,
     flow: &mut Flow,
     now_ns: u64,
-) -> Result<Verdict, DropReason> {
+) -> Result<Verdict, Break> {
     let link = Link::parse(packet).ok_or(DropReason::Truncated)?;
     match link.ethertype {
-        ETHERTYPE_IPV4 => ipv4(
-            packet,
-            tables,
-            Frame { side, ip: Ipv4::parse(packet, link.header_len())?, link },
-            flow,
-            now_ns,
-        ),
+        ETHERTYPE_IPV4 => {
+            let frame = Frame { side, ip: Ipv4::parse(packet, link.header_len())?, link };
+            match Stage::of(packet, &frame.ip) {
+                Some(stage) => Err(Break::Stage(stage)),
+                None => translate_flow::<P, T, false>(packet, tables, &frame, flow, now_ns),
+            }
+        }
         ETHERTYPE_ARP => match arp::answer(packet, tables, side, link, now_ns) {
             Decision::Answer => Ok(Verdict::Reply),
-            Decision::Drop(reason) => Err(reason),
+            Decision::Drop(reason) => Err(reason.into()),
             Decision::Pass | Decision::Open => Ok(pass(tables)),
         },
         _ => Ok(pass(tables)),
     }
 }
 
+/// The way of a packet with a transport header; `IS_PART` when it is the first part of a datagram.
 #[inline(always)]
-fn ipv4<P: Packet, T: Tables>(
+fn translate_flow<P: Packet, T: Tables, const IS_PART: bool>(
     packet: &mut P,
     tables: &T,
-    frame: Frame,
+    frame: &Frame,
     flow: &mut Flow,
     now_ns: u64,
-) -> Result<Verdict, DropReason> {
+) -> Result<Verdict, Break> {
     let transport = match Transport::parse(packet, &frame.ip, frame.side) {
         Ok(transport) => transport,
         Err(reason) => {
             if is_ours(tables, frame.side, &frame.ip, flow) {
-                return Err(reason);
+                return Err(reason.into());
             }
-            return pass_ipv4(packet, tables, &frame);
+            return Ok(pass_ipv4(packet, tables, frame)?);
         }
     };
     let hit = known::find(tables, &transport.key);
@@ -155,21 +219,24 @@ fn ipv4<P: Packet, T: Tables>(
             (flow.tenant, flow.pair) = (hit.entry.tenant, hit.entry.pair);
             if hit.is_ended() {
                 let flow = (&transport.key, hit);
-                return refuse::refuse_ended(packet, tables, &frame.ip, transport.segment, flow);
+                return Ok(refuse::refuse_ended(packet, tables, &frame.ip, transport.segment, flow)?);
             }
         }
         _ => match decide_first(tables, frame.side, &transport, flow) {
-            Decision::Pass => return pass_ipv4(packet, tables, &frame),
-            Decision::Answer => return answer_echo(packet, tables, &frame.ip).map(|()| Verdict::Reply),
+            Decision::Pass => return Ok(pass_ipv4(packet, tables, frame)?),
+            Decision::Answer => {
+                answer_echo(packet, tables, &frame.ip)?;
+                return Ok(Verdict::Reply);
+            }
             Decision::Drop(reason) => {
                 let why = (reason, flow.tenant);
-                return refuse::refuse(packet, tables, &frame.ip, transport.segment, why);
+                return Ok(refuse::refuse(packet, tables, &frame.ip, transport.segment, why)?);
             }
             Decision::Open => {}
         },
     }
     // The route does not depend on the port of a new flow, which is chosen last: a refused packet leaves no entry.
-    let hop = hop::find(packet, tables, &frame, &flow.pair)?;
+    let hop = hop::find(packet, tables, frame, (flow.pair.dst, flow.pair.src))?;
     match &hit {
         Some(hit) if !hit.is_ended() && flow.is_served_by(&hit.entry.pair) => {
             flow.pair = hit.entry.pair;
@@ -184,7 +251,10 @@ fn ipv4<P: Packet, T: Tables>(
             open::enter(tables, flow, &transport, now_ns)?;
         }
     }
-    hop::send(packet, tables, &frame, &transport.key, flow, &hop)
+    if IS_PART {
+        fragment::remember(tables, &transport.key, flow, FirstPart::of(&frame.ip), now_ns)?;
+    }
+    Ok(hop::send(packet, tables, frame, &transport.key, flow, &hop)?)
 }
 
 /// A packet of no tracked flow: it opens one, is answered here, is none of ours, or is refused.

@@ -81,7 +81,7 @@ fn turn_round<P: Packet>(packet: &mut P, ip: &Ipv4) -> bool {
     }
     let turned = match Protocol::from_number(ip.protocol) {
         Some(Protocol::Tcp) => rewrite::tcp_reset(packet, ip),
-        Some(Protocol::Udp) => rewrite::port_unreachable(packet, ip),
+        Some(Protocol::Udp) => rewrite::icmp_error(packet, ip, ip.dst, rewrite::Complaint::PORT_UNREACHABLE),
         Some(Protocol::Icmp) | None => Err(Refused),
     };
     turned.is_ok()
@@ -89,7 +89,7 @@ fn turn_round<P: Packet>(packet: &mut P, ip: &Ipv4) -> bool {
 
 /// Is the sender a single host that sent this to us alone (RFC 1122 section 3.2.2), without IP options?
 #[inline(always)]
-fn may_be_answered<P: Packet>(packet: &P, ip: &Ipv4) -> bool {
+pub fn may_be_answered<P: Packet>(packet: &P, ip: &Ipv4) -> bool {
     let to_group = match ethernet::addresses(packet) {
         Some((destination, _)) => destination.is_group(),
         None => true,

@@ -8,14 +8,20 @@
 //! | [`isolation`] | no tenant meets another; NPCI sees two addresses; a round trip restores everything |
 //! | [`races`] | invariants of the flow tables under every interleaving of two CPUs, on [`machine`] |
 //! | [`expiry`] | what is idle goes, both entries or none |
+//! | [`quoted`] | ICMP errors find the sender of what they quote, with four right checksums, and nobody else |
+//! | [`told`] | who sends what cannot go on is told so |
+//! | [`fragments`] | datagrams in parts arrive whole in any order; what overlaps or comes alone does not |
 //! | [`world`], [`frame`] | a gateway with three tenants; the frames that its neighbours send |
 
 mod answers;
 mod expiry;
+mod fragments;
 mod frame;
 mod isolation;
 mod machine;
+mod quoted;
 mod races;
 mod refusals;
+mod told;
 mod untouched;
 mod world;

@@ -5,15 +5,15 @@
 
 use super::{ORIGINATED_TTL, send_back};
 use crate::{
-    abi::Protocol,
+    abi::{Addr, Protocol},
     packet::{Packet, Refused, Window, WindowMut as _},
     wire::{
         checksum::{Difference, Sum},
         ethernet::{self, ETHERTYPE_OFFSET, ETHERTYPE_VLAN, Link, TAG_LEN},
         ipv4::{self, Ipv4},
         transport::{
-            ICMP_DESTINATION_UNREACHABLE, ICMP_HEADER_LEN, ICMP_PORT_UNREACHABLE, TCP_ACK, TCP_FIN,
-            TCP_HEADER_LEN, TCP_RST, TCP_SYN, checksum_offset,
+            ICMP_DESTINATION_UNREACHABLE, ICMP_FRAGMENTATION_NEEDED, ICMP_HEADER_LEN, ICMP_PORT_UNREACHABLE,
+            ICMP_TIME_EXCEEDED, TCP_ACK, TCP_FIN, TCP_HEADER_LEN, TCP_RST, TCP_SYN, checksum_offset,
         },
     },
 };
@@ -50,7 +50,7 @@ pub fn tcp_reset<P: Packet>(packet: &mut P, ip: &Ipv4) -> Result<(), Refused> {
     packet.resize(at + TCP_HEADER_LEN)?;
     reset.store(packet, at)?;
     store_tcp_checksum(packet, at, ip, reset.sum())?;
-    store_ip(packet, ip, Protocol::Tcp, TCP_HEADER_LEN)?;
+    store_ip(packet, ip, ip.dst, Protocol::Tcp, TCP_HEADER_LEN)?;
     send_back(packet, sender, receiver)
 }
 
@@ -134,29 +134,59 @@ fn store_tcp_checksum<P: Packet>(packet: &mut P, at: usize, ip: &Ipv4, segment: 
     packet.update_transport_checksum(checksum, Protocol::Tcp, Difference::NONE, difference)
 }
 
-/// Turns a UDP datagram into the ICMP error "port unreachable" about itself (RFC 792; RFC 1122 section 3.2.2.1).
+/// What an ICMP error of the gateway's own says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Complaint {
+    kind: u8,
+    code: u8,
+    /// The second word of its header, as it stands in memory.
+    word: u32,
+}
+
+impl Complaint {
+    /// Nobody listens there (RFC 1122 section 3.2.2.1).
+    pub const PORT_UNREACHABLE: Self =
+        Self { kind: ICMP_DESTINATION_UNREACHABLE, code: ICMP_PORT_UNREACHABLE, word: 0 };
+    /// The time to live ended here (RFC 1812 section 5.3.1).
+    pub const TIME_EXCEEDED: Self = Self { kind: ICMP_TIME_EXCEEDED, code: 0, word: 0 };
+
+    /// The next link takes packets of at most `mtu` bytes (RFC 1191 section 4).
+    #[inline(always)]
+    pub const fn fragmentation_needed(mtu: u16) -> Self {
+        let word = (mtu as u32).to_be();
+        Self { kind: ICMP_DESTINATION_UNREACHABLE, code: ICMP_FRAGMENTATION_NEEDED, word }
+    }
+}
+
+/// Turns a packet into an ICMP error about itself (RFC 792), sent from `src`.
 ///
-/// A checksum that the kernel has left to the network card does no harm: what the card would write lies in the four
-/// bytes of the ICMP header that mean nothing here, and is zero, since the message sums up to zero without it.
+/// Where the kernel has left the checksum to the network card, the card would write into the message. For UDP that is
+/// the second word of the ICMP header; for TCP, the quoted time to live and protocol. The message sums up to zero, so
+/// it stays valid; only virtual devices whose offload was switched off by hand get to see the difference.
 ///
 /// # Errors
 ///
 /// [`Refused`] when the packet could not be changed; it must then be dropped.
 #[inline(always)]
-pub fn port_unreachable<P: Packet>(packet: &mut P, ip: &Ipv4) -> Result<(), Refused> {
+pub fn icmp_error<P: Packet>(
+    packet: &mut P,
+    ip: &Ipv4,
+    src: Addr,
+    complaint: Complaint,
+) -> Result<(), Refused> {
     let (receiver, sender) = ethernet::addresses(packet).ok_or(Refused)?;
     let link = Link::parse(packet).ok_or(Refused)?;
     let quoted = quote(packet, ip.offset).ok_or(Refused)?;
     let at = ip.payload_offset();
     packet.resize(at + ERROR_LEN)?;
-    let kind = u16::from_ne_bytes([ICMP_DESTINATION_UNREACHABLE, ICMP_PORT_UNREACHABLE]);
-    let mut sum = Sum::NONE.word(kind);
+    let kind = u16::from_ne_bytes([complaint.kind, complaint.code]);
+    let mut sum = Sum::NONE.word(kind).long(complaint.word);
     for (index, word) in quoted.into_iter().enumerate() {
         packet.window_mut::<4>(at + ICMP_HEADER_LEN + 4 * index)?.set_u32::<0>(word);
         sum = sum.long(word);
     }
-    store_icmp(packet, at, kind, !sum.fold())?;
-    store_ip(packet, ip, Protocol::Icmp, ERROR_LEN)?;
+    store_icmp(packet, at, kind, (!sum.fold(), complaint.word))?;
+    store_ip(packet, ip, src, Protocol::Icmp, ERROR_LEN)?;
     store_ethertype(packet, &link)?;
     send_back(packet, sender, receiver)
 }
@@ -176,11 +206,16 @@ fn store_ethertype<P: Packet>(packet: &mut P, link: &Link) -> Result<(), Refused
 }
 
 #[inline(always)]
-fn store_icmp<P: Packet>(packet: &mut P, at: usize, kind: u16, checksum: u16) -> Result<(), Refused> {
+fn store_icmp<P: Packet>(
+    packet: &mut P,
+    at: usize,
+    kind: u16,
+    (checksum, word): (u16, u32),
+) -> Result<(), Refused> {
     let mut header = packet.window_mut::<ICMP_HEADER_LEN>(at)?;
     header.set_u16::<0>(kind);
     header.set_u16::<2>(checksum);
-    header.set_u32::<4>(0);
+    header.set_u32::<4>(word);
     Ok(())
 }
 
@@ -194,15 +229,16 @@ fn quote<P: Packet>(packet: &P, offset: usize) -> Option<[u32; QUOTED_WORDS]> {
     Some(words)
 }
 
-/// Writes a whole IP header, from the refused packet's destination to its source.
+/// Writes a whole IP header, from `src` to the refused packet's source.
 #[inline(always)]
 fn store_ip<P: Packet>(
     packet: &mut P,
     refused: &Ipv4,
+    src: Addr,
     protocol: Protocol,
     payload_len: usize,
 ) -> Result<(), Refused> {
-    let (src, dst) = (refused.dst, refused.src);
+    let dst = refused.src;
     let version_and_tos = u16::from_ne_bytes([0x45, refused.tos & DSCP]);
     let total_len = octets(ipv4::HEADER_LEN + payload_len).to_be();
     let ttl_and_protocol = u16::from_ne_bytes([ORIGINATED_TTL, protocol as u8]);

@@ -10,8 +10,48 @@ use crate::{
 pub const HEADER_LEN: usize = 20;
 /// Offset of TTL, protocol, checksum and both addresses: the bytes that translation writes in one go.
 pub const TTL_OFFSET: usize = 8;
-/// More-fragments bit and fragment offset: both zero in an unfragmented packet.
-const FRAGMENT_BITS: u16 = 0x3fff;
+/// "More fragments".
+const MORE_FRAGMENTS: u16 = 0x2000;
+/// Offset of the fragment in units of 8 bytes.
+const FRAGMENT_OFFSET: u16 = 0x1fff;
+
+/// Which part of a datagram a packet is: the flags and the fragment offset.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Fragment {
+    bits: u16,
+}
+
+impl Fragment {
+    /// From the half-word of the header, as a number.
+    #[inline(always)]
+    pub const fn from_bits(bits: u16) -> Self {
+        Self { bits }
+    }
+
+    /// Is it a part, not the whole?
+    #[inline(always)]
+    pub const fn is_part(self) -> bool {
+        self.bits & (MORE_FRAGMENTS | FRAGMENT_OFFSET) != 0
+    }
+
+    /// Is it a part without the beginning, where the transport header is?
+    #[inline(always)]
+    pub const fn is_later(self) -> bool {
+        self.bits & FRAGMENT_OFFSET != 0
+    }
+
+    /// Do more parts follow?
+    #[inline(always)]
+    pub const fn more_follow(self) -> bool {
+        self.bits & MORE_FRAGMENTS != 0
+    }
+
+    /// Where it starts in the datagram, in units of 8 bytes: 0..=8191.
+    #[inline(always)]
+    pub const fn offset_units(self) -> u16 {
+        self.bits & FRAGMENT_OFFSET
+    }
+}
 
 /// What the header says. Offsets are from the start of the frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,8 +64,10 @@ pub struct Ipv4 {
     pub total_len: u16,
     /// Type of service (DSCP and ECN).
     pub tos: u8,
-    /// Is this a fragment?
-    pub is_fragment: bool,
+    /// Identification, as it stands in memory: the parts of a datagram share it.
+    pub id: u16,
+    /// Which part of its datagram this is.
+    pub fragment: Fragment,
     /// Time to live.
     pub ttl: u8,
     /// Protocol number.
@@ -62,7 +104,8 @@ impl Ipv4 {
             header_len,
             total_len,
             tos: header.u8::<1>(),
-            is_fragment: u16::from_be(header.u16::<6>()) & FRAGMENT_BITS != 0,
+            id: header.u16::<4>(),
+            fragment: Fragment { bits: u16::from_be(header.u16::<6>()) },
             ttl: header.u8::<8>(),
             protocol: header.u8::<9>(),
             checksum: header.u16::<10>(),

@@ -4,4 +4,5 @@ pub mod arp;
 pub mod checksum;
 pub mod ethernet;
 pub mod ipv4;
+pub mod quote;
 pub mod transport;

@@ -27,8 +27,14 @@ pub const ICMP_ECHO_REPLY: u8 = 0;
 pub const ICMP_DESTINATION_UNREACHABLE: u8 = 3;
 /// Its code "port unreachable".
 pub const ICMP_PORT_UNREACHABLE: u8 = 3;
+/// Its code "fragmentation needed and DF set".
+pub const ICMP_FRAGMENTATION_NEEDED: u8 = 4;
 /// ICMP type of an echo request.
 pub const ICMP_ECHO_REQUEST: u8 = 8;
+/// ICMP type "time exceeded".
+pub const ICMP_TIME_EXCEEDED: u8 = 11;
+/// ICMP type "parameter problem".
+pub const ICMP_PARAMETER_PROBLEM: u8 = 12;
 
 /// Where the port fields and the checksum lie, and what the header says. Offsets are from the start of the frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,16 +48,13 @@ pub struct Transport {
 }
 
 impl Transport {
-    /// Reads and checks the transport header behind `ip`.
+    /// Reads and checks the transport header behind `ip`, which is no later fragment.
     ///
     /// # Errors
     ///
     /// The reason to drop the packet, should it be the gateway's.
     #[inline(always)]
     pub fn parse<P: Packet>(packet: &P, ip: &Ipv4, side: Side) -> Result<Self, DropReason> {
-        if ip.is_fragment {
-            return Err(DropReason::FragmentNotSupported);
-        }
         match Protocol::from_number(ip.protocol) {
             Some(Protocol::Tcp) => Self::tcp(packet, ip, side),
             Some(Protocol::Udp) => Self::udp(packet, ip, side),
@@ -78,7 +81,7 @@ impl Transport {
         let offset = ip.payload_offset();
         let header = header::<UDP_HEADER_LEN, P>(packet, ip)?;
         let len = u16::from_be(header.u16::<4>()) as usize;
-        if len < UDP_HEADER_LEN || len > ip.payload_len() {
+        if len < UDP_HEADER_LEN || (len > ip.payload_len() && !ip.fragment.is_part()) {
             return Err(DropReason::BadTransportHeader);
         }
         let ports = (Port::from_be(header.u16::<0>()), Port::from_be(header.u16::<2>()));
@@ -94,8 +97,6 @@ impl Transport {
         let (ports, segment) = match (header.u8::<0>(), header.u8::<1>()) {
             (ICMP_ECHO_REQUEST, 0) => ((id, Port::NONE), Segment::ECHO_REQUEST),
             (ICMP_ECHO_REPLY, 0) => ((Port::NONE, id), Segment::ECHO_REPLY),
-            // Destination unreachable, source quench, redirect, time exceeded, parameter problem.
-            (3 | 4 | 5 | 11 | 12, _) => return Err(DropReason::IcmpErrorNotSupported),
             _ => return Err(DropReason::IcmpTypeNotSupported),
         };
         let key = FlowKey::v4(side, Protocol::Icmp, (ip.src, ports.0), (ip.dst, ports.1));

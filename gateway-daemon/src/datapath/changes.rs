@@ -10,6 +10,7 @@ use std::{
 
 use gateway_common::abi::{
     Addr, AllowKey, Backend, DestinationKey, Interface, Listener, ListenerKey, OwnedAddress, Pool, Settings,
+    TenantSettings,
 };
 
 use super::contents::{Contents, Prefix, Slots};
@@ -83,6 +84,8 @@ pub struct Changes {
     pub interfaces: TableChanges<u32, Interface>,
     /// Listeners and egress mappings.
     pub listeners: TableChanges<ListenerKey, Listener>,
+    /// What holds for one tenant alone, by its number.
+    pub tenants: TableChanges<u32, TenantSettings>,
     /// Source prefixes.
     pub sources: TableChanges<Prefix<Addr>, u32>,
     /// Local addresses.
@@ -101,6 +104,7 @@ impl Changes {
             destinations: TableChanges::between(&actual.destinations, &wanted.destinations),
             interfaces: TableChanges::between(&actual.interfaces, &wanted.interfaces),
             listeners: TableChanges::between(&actual.listeners, &wanted.listeners),
+            tenants: TableChanges::between(&actual.tenants, &wanted.tenants),
             sources: TableChanges::between(&actual.sources, &wanted.sources),
             addresses: TableChanges::between(&actual.addresses, &wanted.addresses),
         }
@@ -116,6 +120,7 @@ impl Changes {
             + self.destinations.len()
             + self.interfaces.len()
             + self.listeners.len()
+            + self.tenants.len()
             + self.sources.len()
             + self.addresses.len()
     }

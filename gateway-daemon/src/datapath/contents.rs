@@ -2,6 +2,7 @@
 
 use gateway_common::abi::{
     Addr, AllowKey, Backend, DestinationKey, Interface, Listener, ListenerKey, OwnedAddress, Pool, Settings,
+    TenantSettings,
 };
 
 /// A key of a longest-prefix table: how many leading bits count, and the bits. As in the kernel's
@@ -46,6 +47,8 @@ pub struct Contents {
     pub listeners: Vec<(ListenerKey, Listener)>,
     /// Allow-lists.
     pub allow_lists: Vec<(Prefix<AllowKey>, u32)>,
+    /// What holds for one tenant alone, by its number.
+    pub tenants: Vec<(u32, TenantSettings)>,
     /// Source prefixes.
     pub sources: Vec<(Prefix<Addr>, u32)>,
     /// Destinations.

@@ -23,7 +23,7 @@ use anyhow::Result;
 use gateway_common::{
     abi::{
         Addr, AllowKey, Backend, CtEntry, DestinationKey, FlowKey, Interface, Listener, ListenerKey,
-        OwnedAddress, Pool, Settings, Side, TenantId, TenantSource,
+        OwnedAddress, Pool, Settings, Side, TenantId, TenantSettings, TenantSource,
     },
     drop_reason::DropReason,
     forward,
@@ -51,6 +51,8 @@ pub trait Look {
     fn source(&self, source: Addr) -> Result<Option<TenantSource>>;
     /// May the tenant call this destination?
     fn reaches(&self, key: &DestinationKey) -> Result<bool>;
+    /// What holds for a tenant alone.
+    fn tenant(&self, tenant: TenantId) -> Result<Option<TenantSettings>>;
     /// A pool.
     fn pool(&self, pool: u32) -> Result<Option<Pool>>;
     /// The backend number in a slot of the Maglev tables.
@@ -162,7 +164,7 @@ pub fn explain(
 /// The side that something leaves by, if anything of the gateway's does.
 fn leaving_side(verdict: Verdict, side: Side) -> Option<Side> {
     match verdict {
-        Verdict::Pass | Verdict::Drop(_) => None,
+        Verdict::Pass | Verdict::Drop(_) | Verdict::Held => None,
         Verdict::Reply => Some(side),
         Verdict::Redirect { .. } | Verdict::RedirectNeighbour { .. } => Some(side.opposite()),
     }

@@ -11,6 +11,7 @@
 //! | [`flows`] | reads the tables of tracked flows |
 //! | [`reset`] | ends flows and tells both ends |
 //! | [`expiry`] | finds idle flows; the kernel decides about each |
+//! | [`held`] | sends parts of datagrams on that came before the first one |
 //! | [`neighbours`] | keeps next hops resolved |
 //! | [`routes`] | which routes to add or remove; pure. `routes::kernel` does it |
 //! | [`explain`] | the way that a packet would take |
@@ -26,6 +27,7 @@ pub mod element;
 pub mod expiry;
 pub mod explain;
 pub mod flows;
+pub mod held;
 pub mod hook;
 pub mod host;
 pub mod link;

@@ -304,6 +304,6 @@ mod tests {
     #[test]
     fn the_layout_version_is_in_every_path() {
         let pins = Pins::new(Path::new("/sys/fs/bpf/two-ip-gateway"));
-        assert_eq!(pins.map("FLOWS"), Path::new("/sys/fs/bpf/two-ip-gateway/v2/maps/FLOWS"));
+        assert_eq!(pins.map("FLOWS"), Path::new("/sys/fs/bpf/two-ip-gateway/v3/maps/FLOWS"));
     }
 }

@@ -3,6 +3,8 @@
 //! A link that is pinned from an earlier run is adopted: its program is replaced in one atomic step, so no packet
 //! passes without one. A link of another interface or hook is removed after its successor is in place.
 
+pub mod stages;
+
 use anyhow::{Context as _, Result, bail};
 use aya::{
     Ebpf, EbpfLoader,
@@ -99,6 +101,7 @@ pub struct Target {
 ///
 /// When the kernel refuses one.
 pub fn load_for(ebpf: &mut Ebpf, targets: &[Target]) -> Result<()> {
+    stages::load(ebpf)?;
     for target in targets {
         match target.choice.hook {
             Hook::Tc => drop(tc_program(ebpf, target.side)?),
@@ -266,9 +269,7 @@ fn tc_program(ebpf: &mut Ebpf, side: Side) -> Result<&mut SchedClassifier> {
         Side::External => names::TC_EXTERNAL,
         Side::Internal => names::TC_INTERNAL,
     };
-    let program: &mut SchedClassifier = program(ebpf, name)?.try_into()?;
-    load_once(program.load(), name)?;
-    Ok(program)
+    load_tc(ebpf, name)
 }
 
 fn xdp_program(ebpf: &mut Ebpf, side: Side) -> Result<&mut Xdp> {
@@ -276,19 +277,31 @@ fn xdp_program(ebpf: &mut Ebpf, side: Side) -> Result<&mut Xdp> {
         Side::External => names::XDP_EXTERNAL,
         Side::Internal => names::XDP_INTERNAL,
     };
-    let program: &mut Xdp = program(ebpf, name)?.try_into()?;
-    load_once(program.load(), name)?;
-    Ok(program)
+    load_xdp(ebpf, name)
 }
 
 fn program<'a>(ebpf: &'a mut Ebpf, name: &str) -> Result<&'a mut aya::programs::Program> {
     ebpf.program_mut(name).with_context(|| format!("the eBPF object has no program {name}"))
 }
 
-/// Takes the expiry program out of the object, loaded.
-pub fn expiry_program(ebpf: &mut Ebpf) -> Result<()> {
-    let program: &mut Xdp = program(ebpf, names::EXPIRE)?.try_into()?;
-    load_once(program.load(), names::EXPIRE)
+/// Loads the programs that the daemon runs itself: expiry, and those that send on what was kept.
+pub fn load_own(ebpf: &mut Ebpf) -> Result<()> {
+    load_xdp(ebpf, names::EXPIRE)?;
+    load_tc(ebpf, names::RESUME_EXTERNAL)?;
+    load_tc(ebpf, names::RESUME_INTERNAL)?;
+    Ok(())
+}
+
+fn load_tc<'a>(ebpf: &'a mut Ebpf, name: &str) -> Result<&'a mut SchedClassifier> {
+    let program: &mut SchedClassifier = program(ebpf, name)?.try_into()?;
+    load_once(program.load(), name)?;
+    Ok(program)
+}
+
+fn load_xdp<'a>(ebpf: &'a mut Ebpf, name: &str) -> Result<&'a mut Xdp> {
+    let program: &mut Xdp = program(ebpf, name)?.try_into()?;
+    load_once(program.load(), name)?;
+    Ok(program)
 }
 
 fn load_once(result: Result<(), ProgramError>, name: &str) -> Result<()> {

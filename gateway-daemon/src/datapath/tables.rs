@@ -9,7 +9,7 @@ use aya::maps::{Array, MapData, MapError, PerCpuArray, PerCpuValues};
 use gateway_common::{
     abi::{
         Addr, AllowKey, Backend, Counter, CtEntry, DestinationKey, FlowKey, Interface, Listener, ListenerKey,
-        OwnedAddress, Pool, Settings, TenantId, TenantLabel, TenantStats,
+        OwnedAddress, Pool, Settings, TenantId, TenantLabel, TenantSettings, TenantStats,
     },
     drop_reason::DropReason,
     limits, names,
@@ -36,6 +36,7 @@ pub struct Tables {
     maglev: MapData,
     backends: Table<u32, Backend>,
     interfaces: Table<u32, Interface>,
+    tenants: Table<u32, TenantSettings>,
     labels: Table<u32, TenantLabel>,
     flows: Table<FlowKey, CtEntry>,
     half_open: Table<FlowKey, CtEntry>,
@@ -75,6 +76,7 @@ impl Tables {
             maglev: open(pins, names::MAGLEV)?,
             backends: Table::open(pins, names::BACKENDS)?,
             interfaces: Table::open(pins, names::INTERFACES)?,
+            tenants: Table::open(pins, names::TENANTS)?,
             labels: Table::open(pins, names::TENANT_LABELS)?,
             flows: Table::open(pins, names::FLOWS)?,
             half_open: Table::open(pins, names::HALF_OPEN)?,
@@ -164,6 +166,7 @@ impl Tables {
             self.put_settings(settings)?;
         }
         self.interfaces.put_changes(&changes.interfaces)?;
+        self.tenants.put_changes(&changes.tenants)?;
         self.listeners.put_changes(&changes.listeners)?;
         self.sources.put_changes(&changes.sources)?;
         self.addresses.put_changes(&changes.addresses)?;
@@ -174,6 +177,7 @@ impl Tables {
         self.listeners.remove_changes(&changes.listeners)?;
         self.addresses.remove_changes(&changes.addresses)?;
         self.sources.remove_changes(&changes.sources)?;
+        self.tenants.remove_changes(&changes.tenants)?;
         self.interfaces.remove_changes(&changes.interfaces)?;
         self.destinations.remove_changes(&changes.destinations)?;
         self.allow_lists.remove_changes(&changes.allow_lists)?;
@@ -193,6 +197,7 @@ impl Tables {
             addresses: self.addresses.all()?,
             listeners: self.listeners.all()?,
             allow_lists: self.allow_lists.all()?,
+            tenants: self.tenants.all()?,
             sources: self.sources.all()?,
             destinations: self.destinations.all()?,
             pools: self.pools.all()?,

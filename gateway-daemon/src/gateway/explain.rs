@@ -124,7 +124,8 @@ fn told(entrance: &Entrance<'_>, explained: explain::Explanation, names: &Names)
 fn fate(verdict: Verdict, reason: Option<DropReason>) -> Fate {
     match (verdict, reason) {
         (Verdict::Pass, _) => Fate::Passed,
-        (Verdict::Drop(_), _) => Fate::Dropped,
+        // The daemon keeps it for a moment: as far as can be told now, it goes nowhere.
+        (Verdict::Drop(_) | Verdict::Held, _) => Fate::Dropped,
         (Verdict::Reply, Some(_)) => Fate::Refused,
         (Verdict::Reply, None) => Fate::Answered,
         (Verdict::Redirect { .. } | Verdict::RedirectNeighbour { .. }, _) => Fate::Translated,
@@ -133,7 +134,7 @@ fn fate(verdict: Verdict, reason: Option<DropReason>) -> Fate {
 
 fn leaves_by(verdict: Verdict, ingress: u32) -> Option<u32> {
     match verdict {
-        Verdict::Pass | Verdict::Drop(_) => None,
+        Verdict::Pass | Verdict::Drop(_) | Verdict::Held => None,
         Verdict::Reply => Some(ingress),
         Verdict::Redirect { ifindex } | Verdict::RedirectNeighbour { ifindex } => Some(ifindex),
     }

@@ -20,7 +20,7 @@ use crate::{
         link,
         pins::Pins,
         plan::{Touched, placed::PlacedPool},
-        programs::{self, Target},
+        programs::{self, Target, stages},
     },
     metrics::labels::Outcome,
 };
@@ -101,7 +101,7 @@ impl Gateway {
     pub fn heal_hooks(&self) -> Result<()> {
         let config = self.config();
         let failures: Vec<String> =
-            [self.heal_links(&config), self.heal_forwarding(&config), self.heal_pins()]
+            [self.heal_links(&config), self.heal_stages(), self.heal_forwarding(&config), self.heal_pins()]
                 .into_iter()
                 .filter_map(|healed| healed.err().map(|error| format!("{error:#}")))
                 .collect();
@@ -259,6 +259,19 @@ impl Gateway {
             }
         }
         if failures.is_empty() { Ok(()) } else { bail!("{}", failures.join("; ")) }
+    }
+
+    /// Without its stage a packet is dropped, so nothing passes while one is missing.
+    fn heal_stages(&self) -> Result<()> {
+        let missing = stages::missing(&self.state().ebpf)?;
+        if missing.is_empty() {
+            return Ok(());
+        }
+        let mut state = self.state_mut();
+        stages::fill(&mut state.ebpf)?;
+        let what = format!("programs behind the entry points: {}", missing.join(", "));
+        self.note(&mut state, RepairKind::Link, missing.len() as u64, &what);
+        Ok(())
     }
 
     /// The daemon has the maps open, so it goes on without their pins; the next one could not.

@@ -35,7 +35,7 @@ impl State {
         let sizes =
             TableSizes { established: 2 * config.limits.flows, half_open: 2 * config.limits.half_open_flows };
         let mut ebpf = programs::load(Some(pins), sizes)?;
-        programs::expiry_program(&mut ebpf)?;
+        programs::load_own(&mut ebpf)?;
         programs::load_for(&mut ebpf, &attach::targets(config, &host))?;
         let mut tables = Tables::open(pins)?;
         if let Some(migration) = migration {

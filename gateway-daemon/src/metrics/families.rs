@@ -169,6 +169,21 @@ pub(super) const REFUSALS_SENT: Family<0> = counter(
     [],
     "Dropped packets that were answered with a TCP reset or an ICMP error",
 );
+pub(super) const ICMP_ERRORS_TRANSLATED: Family<0> = counter(
+    "gateway_icmp_errors_translated",
+    [],
+    "ICMP errors about packets of tracked flows that were translated and sent on",
+);
+pub(super) const FRAGMENTS_HELD: Family<0> = counter(
+    "gateway_fragments_held",
+    [],
+    "Parts of datagrams that came before the first part and were kept for a moment",
+);
+pub(super) const HELD_PARTS: Family<1> = counter(
+    "gateway_held_fragments",
+    ["fate"],
+    "Parts of datagrams that came before the first part and wait no longer, by what became of them",
+);
 pub(super) const EXPIRED_FLOWS: Family<1> =
     counter("gateway_expired_flows", ["table"], "Flows deleted because they were idle too long");
 pub(super) const NEIGHBOUR_REFRESHES: Family<0> =

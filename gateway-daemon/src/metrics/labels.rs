@@ -93,6 +93,20 @@ label! {
     }
 }
 
+label! {
+    /// What became of a part of a datagram that came before the first one.
+    PartFate {
+        /// It was sent on after the first one.
+        Sent = "sent",
+        /// The data path dropped it, and counted why.
+        Dropped = "dropped",
+        /// The first part did not come in time.
+        Expired = "expired",
+        /// Too many waited already.
+        Refused = "refused",
+    }
+}
+
 impl From<Option<Role>> for ApiRole {
     fn from(role: Option<Role>) -> Self {
         match role {

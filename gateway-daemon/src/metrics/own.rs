@@ -6,7 +6,7 @@ use std::time::{Duration, Instant, SystemTime};
 use gateway_common::tables::FlowTable;
 use prometheus_client::metrics::counter::Counter;
 
-use super::labels::{ApiRole, CheckResult, CodeClass, Kind, Labelled, Outcome, StoreFault};
+use super::labels::{ApiRole, CheckResult, CodeClass, Kind, Labelled, Outcome, PartFate, StoreFault};
 use super::pools::PoolHealth;
 use super::ports::{PortMarks, PortUse};
 use super::versions::Versions;
@@ -27,6 +27,7 @@ struct Own {
 pub(super) struct Counters {
     pub(super) expired_flows: Counter,
     pub(super) expired_half_open_flows: Counter,
+    pub(super) held_parts: Labelled<PartFate>,
     pub(super) neighbour_refreshes: Counter,
     pub(super) reconcile_runs: Labelled<Outcome>,
     pub(super) reconcile_changes: Labelled<Kind>,
@@ -64,6 +65,11 @@ impl Metrics {
             FlowTable::Established => &self.0.counters.expired_flows,
             FlowTable::HalfOpen => &self.0.counters.expired_half_open_flows,
         }
+    }
+
+    /// Parts of datagrams that came before the first one and wait no longer.
+    pub fn held_parts(&self, fate: PartFate) -> &Counter {
+        &self.0.counters.held_parts[fate]
     }
 
     /// Next hops that the daemon asked the kernel to resolve for the data path.

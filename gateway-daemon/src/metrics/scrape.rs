@@ -85,6 +85,8 @@ const fn place_of(counter: Counter) -> Place {
         Counter::FlowsEstablished => Place::Own(f::FLOWS_ESTABLISHED),
         Counter::RacesAdopted => Place::Own(f::RACES_ADOPTED),
         Counter::PortRetries => Place::Own(f::PORT_RETRIES),
+        Counter::IcmpErrorsTranslated => Place::Own(f::ICMP_ERRORS_TRANSLATED),
+        Counter::FragmentsHeld => Place::Own(f::FRAGMENTS_HELD),
         Counter::RefusalsSent => Place::Own(f::REFUSALS_SENT),
     }
 }

@@ -8,10 +8,12 @@
 //! | programs, forwarding, pins | every `reconcile.interval_ms` | logged, tried again |
 //! | tables | every `reconcile.interval_ms`, large ones less often, and when a write failed | logged, tried again |
 //! | numbers of removed tenants | every [`FORGET_INTERVAL`] | logged, tried again |
+//! | parts of datagrams that came too early | as they come, then until the first one is known | logged, dropped |
 //! | kernel log lines | as they come | ends |
 //!
 //! Every task ends at the next await after the shutdown is requested; none holds anything that must be finished.
 
+mod held;
 mod host;
 mod neighbours;
 
@@ -71,6 +73,7 @@ pub fn spawn(gateway: &Arc<Gateway>, netlink: &Handle, metrics: &Metrics, shutdo
     let hops = NextHops::new(gateway.clone(), netlink.clone(), metrics.clone());
     host::spawn(gateway.clone(), netlink.clone(), hops.clone(), shutdown.clone())?;
     spawn_events(gateway, hops, shutdown.clone())?;
+    held::spawn(gateway.clone(), metrics.clone(), shutdown.clone())?;
     spawn_kernel_log(gateway, shutdown)
 }
 
@@ -197,10 +200,7 @@ fn spawn_healing(gateway: Arc<Gateway>, shutdown: Shutdown) {
 
 /// Resolves next hops that the data path did not find.
 fn spawn_events(gateway: &Gateway, next_hops: NextHops, shutdown: Shutdown) -> Result<()> {
-    let path = gateway.pins().map(names::EVENTS);
-    let map = MapData::from_pin(&path).with_context(|| format!("cannot open {}", path.display()))?;
-    let ring: RingBuf<MapData> = aya::maps::Map::RingBuf(map).try_into()?;
-    let mut ring = readable(ring).context("cannot wait for events")?;
+    let mut ring = open_ring(gateway, names::EVENTS)?;
     tokio::spawn(async move {
         loop {
             let hops = tokio::select! {
@@ -218,6 +218,14 @@ fn spawn_events(gateway: &Gateway, next_hops: NextHops, shutdown: Shutdown) -> R
         }
     });
     Ok(())
+}
+
+/// Opens a ring buffer of the data path for waiting.
+fn open_ring(gateway: &Gateway, name: &str) -> Result<AsyncFd<RingBuf<MapData>>> {
+    let path = gateway.pins().map(name);
+    let map = MapData::from_pin(&path).with_context(|| format!("cannot open {}", path.display()))?;
+    let ring: RingBuf<MapData> = aya::maps::Map::RingBuf(map).try_into()?;
+    readable(ring).with_context(|| format!("cannot wait for {name}"))
 }
 
 /// Empties the ring. The data path reports every packet that it drops; each next hop is asked for once.

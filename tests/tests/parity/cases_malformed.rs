@@ -1,7 +1,7 @@
 //! Headers that end too early, contradict themselves, or are merely unusual.
 
 use gateway_common::drop_reason::DropReason;
-use gateway_tests::packet::{Defect, Packet, fragments};
+use gateway_tests::packet::{Defect, Packet};
 
 use crate::expect::{Expect, dropped, echo_answered, passed, translated};
 use crate::places::{EGRESS_VIP, INGRESS_VIP, NPCI, STRANGER, backend, nat_ip};
@@ -21,7 +21,6 @@ pub const CASES: &[Case] = &[
     Case::new("unusual: IP options of every length", options),
     Case::new("unusual: VLAN tags", tags),
     Case::new("unusual: two VLAN tags", two_tags),
-    Case::new("fragments", fragmented),
     Case::new("other IP protocols", protocols),
     Case::new("payloads of every length to 64", payloads),
 ];
@@ -188,25 +187,6 @@ fn two_tags(rig: &mut Rig) {
         let mut frame = tagged.clone();
         frame.splice(12..12, outer);
         rig.step_bytes("two tags", outside, &frame, &passed());
-    }
-}
-
-fn fragmented(rig: &mut Rig) {
-    let (outside, inside) = (rig.world.external, rig.world.tenant(1));
-    let refused = || dropped(DropReason::FragmentNotSupported);
-    for (offset, more) in [(0, true), (8, true), (1480, false)] {
-        let inward = udp(b"a part")((NPCI, 40_000), (INGRESS_VIP, 5353)).fragment(offset, more);
-        rig.step("to the VIP", outside, &inward, &refused());
-        let outward = udp(b"a part")((backend(1), 50_000), (NPCI, 53)).fragment(offset, more);
-        rig.step("of a tenant", inside, &outward, &refused().of(1));
-        let direct = udp(b"a part")((NPCI, 40_000), (backend(1), 5353)).fragment(offset, more);
-        rig.step("straight to a tenant", outside, &direct, &refused().of(1));
-        let other = udp(b"a part")((NPCI, 40_000), (STRANGER, 5353)).fragment(offset, more);
-        rig.step("not ours", outside, &other, &passed());
-    }
-    let whole = ping(&[7; 64])((NPCI, 1), (INGRESS_VIP, 0)).macs(outside.far, outside.near).build();
-    for part in fragments(&whole, 32) {
-        rig.step_bytes("echo in parts", outside, &part, &refused());
     }
 }
 

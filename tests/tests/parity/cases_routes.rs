@@ -2,11 +2,12 @@
 
 use std::net::Ipv4Addr;
 
-use gateway_common::abi::Event;
+use gateway_common::abi::{Event, Side};
 use gateway_common::drop_reason::DropReason;
+use gateway_tests::packet::{IcmpError, Packet};
 
-use crate::expect::{Expect, dropped, passed, translated, translated_exactly, unresolved};
-use crate::places::{EGRESS_VIP, INGRESS_VIP, NPCI, STRANGER, backend, client, nat_ip};
+use crate::expect::{Expect, dropped, passed, refused, translated, translated_exactly, unresolved};
+use crate::places::{EGRESS_VIP, INGRESS_VIP, NPCI, STRANGER, Wire, backend, client, nat_ip};
 use crate::rig::{Case, Rig};
 use crate::talk::{ACK, DATA, SYN, Talk, settled, tcp, udp};
 
@@ -27,7 +28,7 @@ fn ttl_of_first(rig: &mut Rig) {
     let (outside, inside) = (rig.world.external, rig.world.tenant(1));
     let syn = |ttl| tcp(SYN)((NPCI, 40_000), (INGRESS_VIP, 8443)).ttl(ttl);
     for ttl in [0, 1] {
-        rig.step("expired", outside, &syn(ttl), &dropped(DropReason::TtlExceeded).of(1));
+        rig.step("expired", outside, &syn(ttl), &expired(outside, &syn(ttl), INGRESS_VIP));
     }
     for ttl in [2, 255] {
         let sent = tcp(SYN)((nat_ip(1), 40_000), (backend(1), 8080)).ttl(ttl - 1);
@@ -35,7 +36,7 @@ fn ttl_of_first(rig: &mut Rig) {
         rig.step("alive", outside, &syn(ttl), &if ttl == 2 { expect.opens() } else { expect });
     }
     let out = tcp(SYN)((backend(1), 50_000), (NPCI, 443)).ttl(1);
-    rig.step("from a tenant", inside, &out, &dropped(DropReason::TtlExceeded).of(1));
+    rig.step("from a tenant", inside, &out, &expired(inside, &out, nat_ip(1)));
     rig.step("not ours", outside, &tcp(SYN)((NPCI, 1), (STRANGER, 2)).ttl(1), &passed());
 }
 
@@ -43,8 +44,30 @@ fn ttl_of_known(rig: &mut Rig) {
     let talk = Talk::upi(rig, (NPCI, 40_001));
     talk.handshake(rig);
     let data = tcp(DATA)((NPCI, 40_001), (INGRESS_VIP, 8443)).ttl(1);
-    rig.step("expired", rig.world.external, &data, &dropped(DropReason::TtlExceeded).of(1));
+    let outside = rig.world.external;
+    rig.step("expired", outside, &data, &expired(outside, &data, INGRESS_VIP));
     talk.data(rig);
+}
+
+/// What the sender of a packet of tenant 1 is told whose time to live ended here.
+fn expired<'a>(wire: Wire, packet: &Packet, own: Ipv4Addr) -> Expect<'a> {
+    refused(
+        DropReason::TtlExceeded,
+        1,
+        wire,
+        &error(
+            packet,
+            own,
+            if wire.side == Side::External { NPCI } else { backend(1) },
+            IcmpError::TtlExceeded,
+        ),
+    )
+}
+
+/// An ICMP error of the gateway's own about a packet: it quotes the header and eight bytes.
+fn error(packet: &Packet, own: Ipv4Addr, sender: Ipv4Addr, error: IcmpError) -> Packet {
+    let frame = packet.build();
+    Packet::icmp_error(own, sender, error, &frame).payload(&frame[14..14 + 28]).id(0).ttl(64)
 }
 
 /// One byte over.
@@ -55,9 +78,15 @@ fn too_large(rig: &mut Rig) {
     let talk = Talk::ingress(rig, 3, (NPCI, 40_002), 8643, (backend(3), 8080));
     talk.handshake(rig);
     let large = tcp(DATA)((NPCI, 40_002), (INGRESS_VIP, 8643)).payload(&[b'x'; OVER - 40]);
-    rig.step("data", outside, &large, &dropped(DropReason::MtuExceeded).of(3));
+    let told = |packet: &Packet| {
+        let error = error(packet, INGRESS_VIP, NPCI, IcmpError::FragmentationNeeded { mtu: 600 });
+        refused(DropReason::MtuExceeded, 3, outside, &error)
+    };
+    rig.step("data", outside, &large, &told(&large));
     let opening = tcp(SYN)((NPCI, 40_003), (INGRESS_VIP, 8643)).payload(&[b'x'; OVER - 40]);
-    rig.step("first packet", outside, &opening, &dropped(DropReason::MtuExceeded).of(3));
+    rig.step("first packet", outside, &opening, &told(&opening));
+    let unmarked = large.dont_fragment(false);
+    rig.step("may be cut, but not here", outside, &unmarked, &told(&unmarked));
     let back = |src, dst| tcp(DATA)(src, dst).payload(&[b'x'; OVER - 40]);
     talk.back(rig, "the other link is wider", back, settled);
 }

@@ -7,7 +7,10 @@ use std::mem::size_of;
 use aya::Ebpf;
 use aya::maps::{HashMap, Map, MapData, RingBuf};
 use aya::programs::{ProgramError, SchedClassifier, TestRun, TestRunOptions, Xdp, XdpMode};
-use gateway_common::abi::{CtEntry, Event, FlowKey, Side, TenantId, TenantStats};
+use bytemuck::Zeroable as _;
+use gateway_common::abi::{
+    CtEntry, Datagram, DatagramKey, Event, FlowKey, HeldFrame, Side, TenantId, TenantStats,
+};
 use gateway_common::tables::FlowTable;
 use gateway_common::{limits, names};
 use gateway_daemon::datapath::batch;
@@ -45,7 +48,11 @@ pub struct KernelEngine {
     ebpf: Ebpf,
     tables: Tables,
     flows: [(FlowTable, HashMap<MapData, FlowKey, CtEntry>); 2],
+    datagrams: HashMap<MapData, DatagramKey, Datagram>,
     events: RingBuf<MapData>,
+    held: RingBuf<MapData>,
+    /// The frame that was kept last.
+    last_held: HeldFrame,
     /// Events read so far: reading takes them out of the ring.
     reported: Counts,
     /// Unmounted last.
@@ -61,12 +68,28 @@ impl KernelEngine {
         for side in [Side::External, Side::Internal] {
             load_program(&mut ebpf, kind, side);
         }
+        programs::stages::load(&mut ebpf).expect("the kernel accepts every stage");
         let tables = Tables::open(&pins).expect("every map is pinned");
         let flows = [(FlowTable::Established, names::FLOWS), (FlowTable::HalfOpen, names::HALF_OPEN)]
             .map(|(table, name)| (table, open_flows(&pins, name)));
         let events = ebpf.take_map(names::EVENTS).expect("the object has it");
         let events = RingBuf::try_from(events).expect("a ring buffer");
-        Self { kind, ebpf, tables, flows, events, reported: Counts::default(), _bpffs: bpffs }
+        let held = ebpf.take_map(names::HELD).expect("the object has it");
+        let held = RingBuf::try_from(held).expect("a ring buffer");
+        let datagrams = ebpf.take_map(names::DATAGRAMS).expect("the object has it");
+        let datagrams = HashMap::try_from(datagrams).expect("a hash map");
+        Self {
+            kind,
+            ebpf,
+            tables,
+            flows,
+            datagrams,
+            events,
+            held,
+            last_held: HeldFrame::zeroed(),
+            reported: Counts::default(),
+            _bpffs: bpffs,
+        }
     }
 
     /// Attaches the empty program to every interface. A packet can only claim to come from an interface whose receive
@@ -97,10 +120,24 @@ impl KernelEngine {
         Ok((result.return_value, result.data_size_out as usize))
     }
 
+    /// What was kept is the frame as it came in, and says where.
+    fn check_held(&self, wire: &Wire, frame: &[u8]) {
+        let held = &self.last_held;
+        if held.len == 0 {
+            return;
+        }
+        assert_eq!(held.bytes[..usize::from(held.len)], *frame);
+        assert_eq!((held.ifindex, held.side), (wire.ifindex, wire.side as u8));
+    }
+
     fn read_events(&mut self) {
         while let Some(record) = self.events.next() {
             assert_eq!(record.len(), size_of::<Event>(), "an event of another size");
             self.reported.add_event(&bytemuck::pod_read_unaligned(&record));
+        }
+        while let Some(record) = self.held.next() {
+            assert_eq!(record.len(), size_of::<HeldFrame>(), "a kept frame of another size");
+            self.last_held = bytemuck::pod_read_unaligned(&record);
         }
     }
 }
@@ -117,6 +154,10 @@ impl Engine for KernelEngine {
                 map.remove(&key).expect("it was there");
             }
         }
+        let keys: Vec<DatagramKey> = self.datagrams.keys().collect::<Result<_, _>>().expect("readable");
+        for key in keys {
+            self.datagrams.remove(&key).expect("it was there");
+        }
         self.configure(desired);
     }
 
@@ -131,9 +172,12 @@ impl Engine for KernelEngine {
 
     fn run(&mut self, wire: &Wire, frame: &[u8]) -> Option<Ran> {
         let mut out = vec![0; FRAME_MAX];
+        self.last_held = HeldFrame::zeroed();
         match self.run_program(wire, frame, &mut out) {
             Ok((code, length)) => {
                 out.truncate(length);
+                self.read_events();
+                self.check_held(wire, frame);
                 Some(Ran { action: action(self.kind, code), frame: out })
             }
             Err(ProgramError::SyscallError(error))

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::mem::take;
 
-use gateway_common::abi::{ALLOW_KEY_BITS, Addr, Counter, DESTINATION_KEY_BITS, TenantSource};
+use gateway_common::abi::{ALLOW_KEY_BITS, Addr, Counter, DESTINATION_KEY_BITS, TenantId, TenantSource};
 use gateway_common::forward;
 use gateway_common::memory::{BytesPacket, MemoryFlows, MemoryTables};
 use gateway_common::tables::{FlowTable, Route};
@@ -67,6 +67,7 @@ impl Engine for MemoryEngine {
         fresh.routes = take(&mut self.tables.routes);
         fresh.established = take(&mut self.tables.established);
         fresh.half_open = take(&mut self.tables.half_open);
+        fresh.datagrams = take(&mut self.tables.datagrams);
         self.earlier = self.counts();
         self.tables = fresh;
     }
@@ -124,7 +125,7 @@ impl Engine for MemoryEngine {
 fn action(verdict: Verdict) -> Action {
     match verdict {
         Verdict::Pass => Action::Pass,
-        Verdict::Drop(_) => Action::Drop,
+        Verdict::Drop(_) | Verdict::Held => Action::Drop,
         Verdict::Reply => Action::Reply,
         Verdict::Redirect { .. } => Action::Redirect,
         Verdict::RedirectNeighbour { .. } => panic!("a byte slice resolves no neighbours"),
@@ -142,6 +143,11 @@ fn tables(desired: &Contents, sizes: TableSizes) -> MemoryTables {
     MemoryTables {
         settings: Some(desired.settings),
         addresses: desired.addresses.iter().copied().collect(),
+        tenant_settings: desired
+            .tenants
+            .iter()
+            .map(|(id, tenant)| (TenantId(u16::try_from(*id).expect("a tenant's number")), *tenant))
+            .collect(),
         listeners: desired.listeners.iter().copied().collect(),
         allow_lists: allow_lists(desired),
         sources: sources(desired),

@@ -33,6 +33,8 @@ pub enum Outcome<'a> {
     Pass,
     /// Untouched and gone.
     Drop(DropReason),
+    /// Untouched, and handed to the daemon to be sent on later.
+    Held,
     /// Leaves by this wire as this packet, with these link addresses.
     Translated(Wire, ByChoice<'a>),
     /// Leaves as this packet; the kernel will write the link addresses.
@@ -132,7 +134,7 @@ impl<'a> Expect<'a> {
     pub fn action(&self) -> Action {
         match self.outcome {
             Outcome::Pass => Action::Pass,
-            Outcome::Drop(_) => Action::Drop,
+            Outcome::Drop(_) | Outcome::Held => Action::Drop,
             Outcome::Translated(..) | Outcome::Unresolved(_) => Action::Redirect,
             Outcome::Answer(_) => Action::Reply,
         }
@@ -143,6 +145,7 @@ impl<'a> Expect<'a> {
         let mut counts = self.extra.clone();
         match &self.outcome {
             Outcome::Pass => counts.add("passed", 1),
+            Outcome::Held => counts.add("fragments_held", 1),
             Outcome::Drop(reason) => {
                 counts.add_drop(reason.name(), 1);
                 if let Some(tenant) = self.tenant {
@@ -177,6 +180,11 @@ pub fn passed<'a>() -> Expect<'a> {
 /// Dropped for this reason.
 pub fn dropped<'a>(reason: DropReason) -> Expect<'a> {
     Expect::new(Outcome::Drop(reason))
+}
+
+/// Kept for a moment.
+pub fn held<'a>() -> Expect<'a> {
+    Expect::new(Outcome::Held)
 }
 
 /// Leaves as this packet, the time to live one less than 64.

@@ -5,10 +5,12 @@ mod cases_answers;
 mod cases_arp;
 mod cases_checksum;
 mod cases_egress;
+mod cases_errors;
 mod cases_full;
 mod cases_icmp;
 mod cases_ingress;
 mod cases_malformed;
+mod cases_parts;
 mod cases_ports;
 mod cases_refused;
 mod cases_routes;
@@ -41,7 +43,7 @@ const RANDOM_PACKETS: usize = 10_000;
 const WIDE: TableSizes = TableSizes { established: 2048, half_open: 2048 };
 
 /// Every case in tables that are large enough.
-const CASES: [&[Case]; 11] = [
+const CASES: [&[Case]; 13] = [
     cases_ingress::CASES,
     cases_egress::CASES,
     cases_ports::CASES,
@@ -53,6 +55,8 @@ const CASES: [&[Case]; 11] = [
     cases_arp::CASES,
     cases_state::CASES,
     cases_checksum::CASES,
+    cases_errors::CASES,
+    cases_parts::CASES,
 ];
 
 /// Runs something with three engines inside a gateway's namespace.

@@ -79,10 +79,21 @@ impl RandomPackets {
     fn next(&mut self, rig: &Rig) -> (Wire, Vec<u8>) {
         let (wire, packet) = match self.random.below(8) {
             0 => return self.noise(rig),
+            1 if self.one_in(2) => return self.framed_complaint(rig),
             1..=3 => self.answer().unwrap_or_else(|| self.opener(rig)),
             _ => self.opener(rig),
         };
         let mut frame = self.decorated(packet).macs(wire.far, wire.near).build();
+        if self.one_in(3) {
+            self.damage(&mut frame);
+        }
+        (wire, frame)
+    }
+
+    /// Nothing is put behind it, else it would quote something else; it may be damaged.
+    fn framed_complaint(&mut self, rig: &Rig) -> (Wire, Vec<u8>) {
+        let (wire, packet) = self.complaint().unwrap_or_else(|| self.opener(rig));
+        let mut frame = packet.macs(wire.far, wire.near).build();
         if self.one_in(3) {
             self.damage(&mut frame);
         }
@@ -154,6 +165,20 @@ impl RandomPackets {
             Transport::Fragment(_) | Transport::Other(_) => return None,
         };
         Some((wire, packet))
+    }
+
+    /// An ICMP error about a packet that has just left.
+    fn complaint(&mut self) -> Option<(Wire, Packet)> {
+        let count = u64::try_from(self.left.len()).ok().filter(|count| *count > 0)?;
+        let (wire, frame) = self.left[usize::try_from(self.random.below(count)).ok()?].clone();
+        let seen = Frame::parse(&frame).ok()?;
+        let ip = seen.ipv4()?;
+        let quoted = &frame[if seen.ethernet.vlan.is_some() { 18 } else { 14 }..];
+        let length = 28 + usize::try_from(self.random.below(60)).ok()?;
+        let kind = self.pick(&[(3, 0), (3, 1), (3, 3), (3, 4), (11, 0), (11, 1), (12, 0), (5, 0)]);
+        let router = self.pick(&[ip.dst, ip.dst, ROUTED, second_backend(1), EGRESS_VIP]);
+        let error = Packet::icmp(router, ip.src, kind, [0, 0, 5, 0]);
+        Some((wire, error.payload(&quoted[..length.min(quoted.len())])))
     }
 
     fn decorated(&mut self, packet: Packet) -> Packet {

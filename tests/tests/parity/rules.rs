@@ -25,6 +25,8 @@ pub fn check(wire: Wire, frame: &[u8], ran: &Ran) {
             assert!(!is_ours(wire.side, src, dst), "{src} > {dst} is the gateway's and was passed on");
             assert!(!may_cross(wire, dst), "{src} > {dst} was left to the kernel, which carries it across");
         }
+        // An error is the gateway's if what it quotes is, whoever sends it to whom.
+        (Action::Redirect, Seen::Ipv4(..)) if is_icmp_error(frame) => {}
         (Action::Redirect, Seen::Ipv4(src, dst)) => {
             assert!(
                 is_ours(wire.side, src, dst),
@@ -41,6 +43,11 @@ pub fn check(wire: Wire, frame: &[u8], ran: &Ran) {
         Action::Redirect => check_translated(wire.side, &ran.frame),
         Action::Reply => {}
     }
+}
+
+fn is_icmp_error(frame: &[u8]) -> bool {
+    let ip = &frame[if frame[12..14] == [0x81, 0] { 18 } else { 14 }..];
+    ip[9] == 1 && matches!(ip.get(usize::from(ip[0] & 15) * 4), Some(3 | 11 | 12))
 }
 
 /// NPCI sees no source but the two VIPs, and what comes in goes to a tenant's own address.

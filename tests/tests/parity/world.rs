@@ -128,7 +128,9 @@ impl Routes {
     pub fn answers(&self, ingress_ifindex: u32, length: usize) -> HashMap<Addr, Route> {
         let answer = |wire: &Wire, route: Route| match route {
             _ if self.blocked.contains(&ingress_ifindex) => Route::Disabled,
-            _ if length > wire.mtu => Route::TooLarge { ifindex: wire.ifindex },
+            _ if length > wire.mtu => {
+                Route::TooLarge { ifindex: wire.ifindex, mtu: u16::try_from(wire.mtu).expect("a small MTU") }
+            }
             route => route,
         };
         self.hops.iter().map(|(address, (wire, route))| (*address, answer(wire, *route))).collect()

@@ -7,13 +7,13 @@
 use super::world::Plan;
 use crate::{
     abi::{
-        Addr, AllowKey, Backend, Counter, CtEntry, DestinationKey, EntryFlags, EntryView, Event, FlowKey,
-        Interface, Listener, ListenerKey, OwnedAddress, Pool, Seen, Settings, Side, State, TenantId,
-        TenantSource,
+        Addr, AllowKey, Backend, Counter, CtEntry, DatagramHead, DatagramKey, DestinationKey, EntryFlags,
+        EntryView, Event, FlowKey, Interface, Listener, ListenerKey, OwnedAddress, Pool, Seen, Settings,
+        Side, State, TenantId, TenantSettings, TenantSource,
     },
     drop_reason::DropReason,
     forward::{Expiry, expire, process},
-    memory::{BytesPacket, MemoryTables},
+    memory::{BytesPacket, MemoryDatagram, MemoryTables},
     tables::{FlowSlot, FlowTable, Insertion, Route, RouteQuery, Tables},
     verdict::Verdict,
 };
@@ -316,6 +316,23 @@ impl FlowSlot for Slot {
 
 impl Tables for Cpu {
     type Slot = Slot;
+    type Datagram = MemoryDatagram;
+
+    fn tenant(&self, tenant: TenantId) -> Option<TenantSettings> {
+        self.config.tenant(tenant)
+    }
+
+    fn datagram(&self, key: &DatagramKey) -> Option<MemoryDatagram> {
+        self.config.datagram(key)
+    }
+
+    fn begin_datagram(&self, key: &DatagramKey, head: &DatagramHead) -> bool {
+        self.config.begin_datagram(key, head)
+    }
+
+    fn forget_datagram(&self, key: &DatagramKey) {
+        self.config.forget_datagram(key);
+    }
 
     fn settings(&self) -> Option<&Settings> {
         self.config.settings()

@@ -1,12 +1,13 @@
 use super::{
     answers::{draining_listeners, end_flows, without_backends},
-    frame::{ACK, Frame, SYN, SYN_ACK, UDP, addr, end},
+    frame::{ACK, Frame, Kind, SYN, SYN_ACK, UDP, addr, end},
     world::{EXTERNAL_IF, INTERNAL_IF, NOW, Plan, Tenant, npci, send},
 };
 use crate::{
     abi::{Event, Port, Side, TenantId},
     drop_reason::DropReason,
     forward::process,
+    limits::HELD_FRAME_MAX,
     memory::{BytesPacket, BytesWindow, MemoryTables},
     packet::{Packet, Refused},
     tables::Route,
@@ -123,7 +124,7 @@ fn ended() -> Case {
 
 fn malformed() -> Vec<(DropReason, Case)> {
     let icmp = |kind: u8| {
-        let frame = Frame::new(super::frame::Kind::Icmp(kind), end("203.0.113.7:1"), end("192.0.2.10:0"));
+        let frame = Frame::new(Kind::Icmp(kind), end("203.0.113.7:1"), end("192.0.2.10:0"));
         Case::of(&frame, Side::External, 0)
     };
     let udp =
@@ -140,14 +141,33 @@ fn malformed() -> Vec<(DropReason, Case)> {
         (DropReason::BadTransportHeader, Case::ingress(SYN).nobodys().bytes(|bytes| bytes[46] = 0xf0)),
         (DropReason::BadTransportHeader, udp(7)),
         (DropReason::BadTransportHeader, udp(200)),
-        (DropReason::FragmentNotSupported, Case::ingress(SYN).nobodys().bytes(ip(6, 0x20))),
-        (DropReason::FragmentNotSupported, Case::ingress(SYN).nobodys().bytes(ip(7, 1))),
-        (DropReason::FragmentNotSupported, Case::egress(TENANT, "203.0.113.1:443", 1).bytes(ip(7, 1))),
-        (DropReason::IcmpErrorNotSupported, icmp(3)),
-        (DropReason::IcmpErrorNotSupported, icmp(11)),
+        (DropReason::FragmentUnmatched, unkept_part(Side::External, 0)),
+        (DropReason::FragmentUnmatched, unkept_part(Side::Internal, 1)),
+        (DropReason::BadFragment, Case::ingress(SYN).nobodys().bytes(ip(6, 0x20))),
+        (DropReason::BadTransportHeader, icmp(3)),
+        (DropReason::BadTransportHeader, icmp(11)),
+        (DropReason::IcmpErrorUnmatched, error_about_nothing()),
+        (DropReason::IcmpTypeNotSupported, icmp(4)),
+        (DropReason::IcmpTypeNotSupported, icmp(5)),
         (DropReason::IcmpTypeNotSupported, icmp(13)),
         (DropReason::ProtocolNotSupported, Case::ingress(SYN).nobodys().bytes(ip(9, 47))),
     ]
+}
+
+/// A later part that is too long to be kept.
+fn unkept_part(side: Side, tenant: u16) -> Case {
+    let (src, dst) = match side {
+        Side::External => (CLIENT, VIP),
+        Side::Internal => (TENANT, "203.0.113.1:443"),
+    };
+    let frame = Frame { payload: vec![0; HELD_FRAME_MAX], ..Frame::udp(src, dst) };
+    Case::of(&frame, side, tenant).bytes(ip(7, 1))
+}
+
+fn error_about_nothing() -> Case {
+    let quoted = Frame::tcp(SYN, VIP, CLIENT).build()[14..].to_vec();
+    let error = Frame { payload: quoted, ..Frame::new(Kind::Icmp(3), end(CLIENT), end(VIP)) };
+    Case::of(&error, Side::External, 0)
 }
 
 fn refused_by_policy() -> Vec<(DropReason, Case)> {
@@ -186,7 +206,10 @@ fn refused_by_policy() -> Vec<(DropReason, Case)> {
 
 fn refused_for_want_of_something() -> Vec<(DropReason, Case)> {
     let none_owned = Plan { slices: 0, ..Plan::three_tenants() };
-    let ttl = Case::of(&Frame::tcp(SYN, CLIENT, VIP).ttl(1), Side::External, 1);
+    // With IP options: else the sender would be told.
+    let with_options = Frame { option_words: 1, ..Frame::tcp(SYN, CLIENT, VIP) };
+    let too_large = Route::TooLarge { ifindex: INTERNAL_IF, mtu: 1300 };
+    let ttl = Case::of(&with_options.clone().ttl(1), Side::External, 1);
     let unresolved = Route::Unresolved { ifindex: INTERNAL_IF, next_hop: addr("198.51.100.254") };
     let back = Route::Forward { ifindex: EXTERNAL_IF, link: super::world::link_addresses(EXTERNAL_IF) };
     let nowhere = Route::Forward { ifindex: 77, link: super::world::link_addresses(EXTERNAL_IF) };
@@ -197,7 +220,7 @@ fn refused_for_want_of_something() -> Vec<(DropReason, Case)> {
         (DropReason::FlowTableFull, flow_table_full()),
         (DropReason::TupleInUse, tuple_in_use()),
         (DropReason::TtlExceeded, ttl),
-        (DropReason::MtuExceeded, Case::ingress(SYN).routed(Route::TooLarge { ifindex: INTERNAL_IF })),
+        (DropReason::MtuExceeded, Case::of(&with_options, Side::External, 1).routed(too_large)),
         (DropReason::NoRoute, Case::ingress(SYN).routed(Route::None)),
         (DropReason::NoNeighbour, Case::ingress(SYN).routed(unresolved)),
         (DropReason::ForwardingDisabled, Case::ingress(SYN).routed(Route::Disabled)),
@@ -232,6 +255,7 @@ fn each_is_dropped_for_its_reason_and_counted_for_its_tenant() {
 fn every_reason_is_met() {
     let mut met: Vec<_> = cases().into_iter().map(|(reason, _)| reason).collect();
     met.push(DropReason::RewriteFailed); // `a_packet_that_cannot_grow_is_dropped`
+    met.push(DropReason::Martian); // `quoted::errors_from_senders_that_cannot_be_are_dropped`
     met.push(DropReason::NotLinear); // TC's entry point, before the engine
     met.sort_unstable();
     met.dedup();
@@ -268,6 +292,7 @@ fn what_is_not_the_gateways_is_passed() {
         assert_eq!(Case::of(&frame, side, 0).run(), Verdict::Pass, "{frame:?}");
         // A fragment, or another protocol, of somebody else's is none of the gateway's business either.
         assert_eq!(Case::of(&frame, side, 0).bytes(ip(7, 1)).run(), Verdict::Pass, "{frame:?}");
+        assert_eq!(Case::of(&frame, side, 0).bytes(ip(6, 0x20)).run(), Verdict::Pass, "{frame:?}");
         assert_eq!(Case::of(&frame, side, 0).bytes(ip(9, 47)).run(), Verdict::Pass, "{frame:?}");
     }
     let mut ipv6 = Case::ingress(SYN);
@@ -319,6 +344,10 @@ impl Packet for Cramped {
 
     fn ingress_ifindex(&self) -> u32 {
         self.0.ingress_ifindex()
+    }
+
+    fn hold(&self, side: Side) -> bool {
+        self.0.hold(side)
     }
 
     fn window<const N: usize>(&self, offset: usize) -> Option<BytesWindow<&[u8]>> {

@@ -37,7 +37,7 @@ fn faults() -> impl Strategy<Value = Fault> {
     let forward = |ifindex| Route::Forward { ifindex, link: link_addresses(EXTERNAL_IF) };
     let route = prop_oneof![
         Just(Route::None),
-        (0_u32..4).prop_map(|ifindex| Route::TooLarge { ifindex }),
+        (0_u32..4).prop_map(|ifindex| Route::TooLarge { ifindex, mtu: 1300 }),
         Just(Route::Disabled),
         (0_u32..4).prop_map(unresolved),
         (0_u32..4).prop_map(forward),

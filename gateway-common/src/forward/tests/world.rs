@@ -5,7 +5,7 @@ use crate::{
     abi::{
         Addr, AddressKind, Backend, Counter, DestinationKey, Interface, LinkAddresses, Listener,
         ListenerFlags, ListenerKey, Mac, OwnedAddress, Pool, PoolFlags, Port, Protocol, Settings, Side,
-        TenantId, TenantSource, Timeouts,
+        TenantId, TenantSettings, TenantSource, Timeouts,
     },
     forward::process,
     maglev::{self, Candidate},
@@ -14,6 +14,7 @@ use crate::{
     tables::Route,
     verdict::Verdict,
 };
+use bytemuck::Zeroable as _;
 use std::{vec, vec::Vec};
 
 /// A moment long after the start of the machine.
@@ -153,6 +154,8 @@ impl Plan {
 fn add_tenant(tables: &mut MemoryTables, tenant: &Tenant) {
     let (id, number) = (tenant.id(), u32::from(tenant.number));
     tables.addresses.insert(tenant.nat(), OwnedAddress::nat_ip(id));
+    let settings = TenantSettings { nat: tenant.nat(), ..TenantSettings::zeroed() };
+    tables.tenant_settings.insert(id, settings);
     tables.sources.push((tenant.host(0), 24, TenantSource::new(id)));
     for host in 0..32 {
         route(tables, tenant.host(host), INTERNAL_IF);
@@ -207,32 +210,37 @@ fn route(tables: &mut MemoryTables, destination: Addr, ifindex: u32) {
 /// Sends a packet through; checks what holds of every packet whatever its verdict.
 pub fn send(tables: &MemoryTables, packet: &mut BytesPacket, side: Side, now_ns: u64) -> Verdict {
     let before = packet.clone();
-    let [passed, answered, translated] = outcomes(tables);
+    let [passed, answered, translated, held] = outcomes(tables);
     let dropped: u64 = tables.drops.borrow().values().sum();
     let refusals = tables.counter(Counter::RefusalsSent);
     let verdict = process(packet, tables, side, now_ns);
     let drops: u64 = tables.drops.borrow().values().sum();
     let refused_aloud = tables.counter(Counter::RefusalsSent) - refusals;
-    let [now_passed, now_answered, now_translated] = outcomes(tables);
-    let counted =
-        [now_passed - passed, now_answered - answered, now_translated - translated, drops - dropped];
+    let now = outcomes(tables);
+    let counted = [now[0] - passed, now[1] - answered, now[2] - translated, now[3] - held, drops - dropped];
     let expected = match verdict {
-        Verdict::Pass => [1, 0, 0, 0],
-        Verdict::Reply => [0, 1, 0, refused_aloud],
-        Verdict::Redirect { .. } | Verdict::RedirectNeighbour { .. } => [0, 0, 1, 0],
-        Verdict::Drop(_) => [0, 0, 0, 1],
+        Verdict::Pass => [1, 0, 0, 0, 0],
+        Verdict::Reply => [0, 1, 0, 0, refused_aloud],
+        Verdict::Redirect { .. } | Verdict::RedirectNeighbour { .. } => [0, 0, 1, 0, 0],
+        Verdict::Held => [0, 0, 0, 1, 0],
+        Verdict::Drop(_) => [0, 0, 0, 0, 1],
     };
-    assert_eq!(counted, expected, "counters of {verdict:?}: passed, answered, translated, dropped");
-    if matches!(verdict, Verdict::Pass | Verdict::Drop(_)) {
+    assert_eq!(counted, expected, "counters of {verdict:?}: passed, answered, translated, held, dropped");
+    if matches!(verdict, Verdict::Pass | Verdict::Held | Verdict::Drop(_)) {
         assert_eq!(*packet, before, "{verdict:?} must leave the packet alone");
     }
     verdict
 }
 
-fn outcomes(tables: &MemoryTables) -> [u64; 3] {
+fn outcomes(tables: &MemoryTables) -> [u64; 4] {
     let answers = [Counter::ArpAnswered, Counter::EchoAnswered, Counter::RefusalsSent];
     let answered = answers.into_iter().map(|counter| tables.counter(counter)).sum();
-    [tables.counter(Counter::Passed), answered, tables.counter(Counter::Translated)]
+    [
+        tables.counter(Counter::Passed),
+        answered,
+        tables.counter(Counter::Translated),
+        tables.counter(Counter::FragmentsHeld),
+    ]
 }
 
 /// Sends a packet that must be translated, and reads what leaves.

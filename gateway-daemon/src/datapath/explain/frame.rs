@@ -137,6 +137,10 @@ impl Packet for TcPacket {
         self.0.window_mut::<N>(offset)
     }
 
+    fn hold(&self, side: Side) -> bool {
+        self.0.hold(side)
+    }
+
     fn resize(&mut self, len: usize) -> Result<(), Refused> {
         self.0.resize(len)
     }

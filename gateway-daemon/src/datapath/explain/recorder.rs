@@ -5,11 +5,12 @@ use std::cell::{Cell, RefCell};
 use anyhow::Result;
 use gateway_common::{
     abi::{
-        Addr, AllowKey, Backend, Counter, CtEntry, DestinationKey, Event, FlowKey, Interface, Listener,
-        ListenerKey, OwnedAddress, Pool, Settings, TenantId, TenantSource,
+        Addr, AllowKey, Backend, Counter, CtEntry, DatagramHead, DatagramKey, DestinationKey, Event, FlowKey,
+        Interface, Listener, ListenerKey, OwnedAddress, Pool, Settings, TenantId, TenantSettings,
+        TenantSource,
     },
     drop_reason::DropReason,
-    memory::{MemorySlot, MemoryTables},
+    memory::{MemoryDatagram, MemorySlot, MemoryTables},
     tables::{FlowTable, Insertion, Route, RouteQuery, Tables},
 };
 
@@ -115,6 +116,7 @@ impl<'a, L: Look, R: Routes> Recorder<'a, L, R> {
 
 impl<L: Look, R: Routes> Tables for Recorder<'_, L, R> {
     type Slot = MemorySlot;
+    type Datagram = MemoryDatagram;
 
     fn settings(&self) -> Option<&Settings> {
         let found = (self.settings.node != 0).then(|| words::settings(&self.settings));
@@ -147,6 +149,11 @@ impl<L: Look, R: Routes> Tables for Recorder<'_, L, R> {
         let answer = self.look.reaches(key).map(|allowed| allowed.then_some(()));
         let key = self.names.destination(key);
         self.looked("destinations", key, answer, |()| "allowed".to_owned()).is_some()
+    }
+
+    fn tenant(&self, tenant: TenantId) -> Option<TenantSettings> {
+        let answer = self.look.tenant(tenant);
+        self.looked("tenants", self.names.tenant(tenant), answer, words::tenant)
     }
 
     fn pool(&self, pool: u32) -> Option<Pool> {
@@ -192,6 +199,19 @@ impl<L: Look, R: Routes> Tables for Recorder<'_, L, R> {
         self.overlay.remove(table, key);
         self.removed.borrow_mut().push((table, *key));
         self.note(Action::Remove, words::flow_table(table), words::flow_key(key), None);
+    }
+
+    fn datagram(&self, key: &DatagramKey) -> Option<MemoryDatagram> {
+        self.overlay.datagram(key)
+    }
+
+    fn begin_datagram(&self, key: &DatagramKey, head: &DatagramHead) -> bool {
+        self.note(Action::Insert, "datagrams", format!("from {}", key.src), None);
+        self.overlay.begin_datagram(key, head)
+    }
+
+    fn forget_datagram(&self, key: &DatagramKey) {
+        self.overlay.forget_datagram(key);
     }
 
     fn count(&self, counter: Counter, by: u64) {

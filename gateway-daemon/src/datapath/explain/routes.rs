@@ -62,7 +62,8 @@ impl KernelRoutes {
         };
         let device = self.device(ifindex).await?;
         if u32::from(query.total_len) > device.mtu {
-            return Ok(Route::TooLarge { ifindex });
+            let mtu = u16::try_from(device.mtu).unwrap_or(u16::MAX);
+            return Ok(Route::TooLarge { ifindex, mtu });
         }
         Ok(match self.neighbour(ifindex, next).await? {
             Some(mac) => Route::Forward { ifindex, link: LinkAddresses::new(mac, device.mac) },

@@ -5,7 +5,7 @@ use gateway_common::{
     abi::{
         Addr, AddressKind, AllowKey, Backend, CtEntry, DestinationKey, EntryFlags, FlowKey, Interface,
         LinkAddresses, Listener, ListenerFlags, ListenerKey, Mac, OwnedAddress, Pool, PoolFlags, Port,
-        Protocol, Settings, Side, State, TenantId, TenantSource, Timeouts,
+        Protocol, Settings, Side, State, TenantId, TenantSettings, TenantSource, Timeouts,
     },
     drop_reason::DropReason,
     memory::MemoryTables,
@@ -56,6 +56,10 @@ impl Look for Memory<'_> {
 
     fn reaches(&self, key: &DestinationKey) -> anyhow::Result<bool> {
         Ok(self.0.reaches(key))
+    }
+
+    fn tenant(&self, tenant: TenantId) -> anyhow::Result<Option<TenantSettings>> {
+        Ok(self.0.tenant_settings.get(&tenant).copied())
     }
 
     fn pool(&self, pool: u32) -> anyhow::Result<Option<Pool>> {

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use gateway_common::{
     abi::{
         AddressKind, Backend, DestinationKey, FlowKey, Interface, Listener, ListenerFlags, ListenerKey,
-        OwnedAddress, Pool, PoolFlags, Port, Protocol, Settings, TenantId, TenantSource,
+        OwnedAddress, Pool, PoolFlags, Port, Protocol, Settings, TenantId, TenantSettings, TenantSource,
     },
     memory::MemorySlot,
     tables::{FlowSlot as _, FlowTable, Insertion, Route, RouteQuery},
@@ -80,7 +80,9 @@ impl Names {
             Route::Unresolved { ifindex, next_hop } => {
                 format!("out of {}, where {next_hop} is not resolved", self.interface(*ifindex))
             }
-            Route::TooLarge { ifindex } => format!("too large for {}", self.interface(*ifindex)),
+            Route::TooLarge { ifindex, mtu } => {
+                format!("too large for {}, which takes {mtu} bytes", self.interface(*ifindex))
+            }
             Route::None => "no way".to_owned(),
             Route::Disabled => "forwarding is off where the packet comes in".to_owned(),
         }
@@ -101,6 +103,10 @@ pub(super) fn settings(settings: &Settings) -> String {
 
 pub(super) fn listener_key(key: ListenerKey) -> String {
     format!("{}:{} {}", key.address, key.port, key.protocol().map_or("?", Protocol::name))
+}
+
+pub(super) fn tenant(tenant: &TenantSettings) -> String {
+    format!("NAT IP {}", tenant.nat)
 }
 
 pub(super) fn pool(pool: &Pool) -> String {

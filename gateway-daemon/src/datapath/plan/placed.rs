@@ -10,10 +10,12 @@ use std::{
     net::Ipv4Addr,
 };
 
+use bytemuck::Zeroable as _;
 use gateway_common::{
     abi::{
         ALLOW_KEY_BITS, Addr, AllowKey, Backend, DESTINATION_KEY_BITS, DestinationKey, Listener,
-        ListenerFlags, ListenerKey, OwnedAddress, Pool, PoolFlags, Port, Protocol, TenantId, TenantSource,
+        ListenerFlags, ListenerKey, OwnedAddress, Pool, PoolFlags, Port, Protocol, TenantId, TenantSettings,
+        TenantSource,
     },
     maglev::{self, Candidate},
 };
@@ -84,6 +86,8 @@ pub struct Placed {
     pub addresses: Vec<(Addr, OwnedAddress)>,
     /// Its listeners and egress mappings.
     pub listeners: Vec<(ListenerKey, Listener)>,
+    /// What holds for it alone.
+    pub tenants: Vec<(u32, TenantSettings)>,
     /// Its source prefixes.
     pub sources: Vec<(Prefix<Addr>, u32)>,
     /// Where it may call.
@@ -144,6 +148,7 @@ impl Placer<'_> {
             ..Placed::default()
         };
         new.addresses = vec![(tenant.nat_ip.get().into(), OwnedAddress::nat_ip(id))];
+        new.tenants = vec![(u32::from(id.0), settings(tenant))];
         new.sources = sources(id, tenant);
         new.destinations = destinations(self.config, id, tenant);
         self.pools(tenant, old, &mut new)?;
@@ -358,6 +363,7 @@ impl Placer<'_> {
 
     fn write_differences(&mut self, old: &Placed, new: &Placed) {
         self.changes.listeners.extend(TableChanges::between(&old.listeners, &new.listeners));
+        self.changes.tenants.extend(TableChanges::between(&old.tenants, &new.tenants));
         self.changes.sources.extend(TableChanges::between(&old.sources, &new.sources));
         self.changes.destinations.extend(TableChanges::between(&old.destinations, &new.destinations));
         self.changes.addresses.extend(TableChanges::between(&old.addresses, &new.addresses));
@@ -459,6 +465,11 @@ fn listener_flags(tenant: &config::Tenant, listener: &config::Listener) -> Liste
 
 fn is_active(tenant: &config::Tenant) -> bool {
     tenant.state == AdminState::Active
+}
+
+/// What holds for the tenant alone.
+fn settings(tenant: &config::Tenant) -> TenantSettings {
+    TenantSettings { nat: tenant.nat_ip.get().into(), ..TenantSettings::zeroed() }
 }
 
 fn sources(id: TenantId, tenant: &config::Tenant) -> Vec<(Prefix<Addr>, u32)> {

@@ -29,6 +29,9 @@ impl Mirror {
         for row in actual.sources {
             mirror.tenant(TenantSource::from_raw(row.1).tenant()).sources.push(row);
         }
+        for row in actual.tenants {
+            mirror.tenant(TenantId(u16::try_from(row.0).unwrap_or(0))).tenants.push(row);
+        }
         for row in actual.destinations {
             mirror.tenant(row.0.key.tenant()).destinations.push(row);
         }

@@ -344,6 +344,7 @@ fn a_vlan_device_across_sides_is_refused() {
 struct Applied {
     listeners: HashMap<ListenerKey, Listener>,
     allow_lists: HashMap<Prefix<AllowKey>, u32>,
+    tenants: HashMap<u32, gateway_common::abi::TenantSettings>,
     sources: HashMap<Prefix<Addr>, u32>,
     destinations: HashMap<Prefix<DestinationKey>, u32>,
     addresses: HashMap<Addr, OwnedAddress>,
@@ -368,6 +369,7 @@ impl Applied {
     fn apply(&mut self, changes: &Changes) {
         change(&mut self.listeners, &changes.listeners);
         change(&mut self.allow_lists, &changes.allow_lists);
+        change(&mut self.tenants, &changes.tenants);
         change(&mut self.sources, &changes.sources);
         change(&mut self.destinations, &changes.destinations);
         change(&mut self.addresses, &changes.addresses);
@@ -389,6 +391,7 @@ impl Applied {
             addresses: rows(&self.addresses),
             listeners: rows(&self.listeners),
             allow_lists: rows(&self.allow_lists),
+            tenants: rows(&self.tenants),
             sources: rows(&self.sources),
             destinations: rows(&self.destinations),
             pools: rows(&self.pools),

@@ -4,7 +4,8 @@ use anyhow::{Context as _, Result};
 use gateway_common::{
     abi::{
         ALLOW_KEY_BITS, Addr, AllowKey, Backend, CtEntry, DESTINATION_KEY_BITS, DestinationKey, FlowKey,
-        Interface, Listener, ListenerKey, OwnedAddress, Pool, Settings, TenantSource,
+        Interface, Listener, ListenerKey, OwnedAddress, Pool, Settings, TenantId, TenantSettings,
+        TenantSource,
     },
     tables::FlowTable,
 };
@@ -41,6 +42,10 @@ impl Look for Tables {
     fn reaches(&self, key: &DestinationKey) -> Result<bool> {
         let prefix = Prefix { bits: DESTINATION_KEY_BITS + ADDRESS_BITS, key: *key };
         Ok(self.destinations.find(&prefix)?.is_some())
+    }
+
+    fn tenant(&self, tenant: TenantId) -> Result<Option<TenantSettings>> {
+        self.tenants.find(&u32::from(tenant.0))
     }
 
     fn pool(&self, pool: u32) -> Result<Option<Pool>> {

@@ -29,6 +29,7 @@ fn write_flows(encoder: Encoder<'_, '_>, metrics: &Metrics) -> fmt::Result {
     let expired = [("flows", FlowTable::Established), ("half_open", FlowTable::HalfOpen)]
         .map(|(name, table)| ([name], metrics.expired_flows(table).get()));
     f::EXPIRED_FLOWS.write(encoder, expired)?;
+    f::HELD_PARTS.write(encoder, metrics.counters().held_parts.samples())?;
     f::NEIGHBOUR_REFRESHES.write(encoder, [([], metrics.neighbour_refreshes().get())])
 }
 

@@ -1,0 +1,28 @@
+//! What holds for one tenant alone.
+
+use super::Addr;
+use bytemuck::{Pod, Zeroable};
+
+/// Value of the tenant table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
+#[repr(C)]
+pub struct TenantSettings {
+    /// Its NAT IP: errors that the gateway itself sends to the tenant come from it.
+    pub nat: Addr,
+    /// Largest TCP segment that its connections may agree on, in bytes (the MSS option); 0 leaves them alone.
+    pub mss: u16,
+    /// Explicit padding.
+    pub pad: u16,
+    /// Idle timeout of its established TCP connections in seconds; 0 for the node's.
+    pub tcp_established_secs: u32,
+    /// Idle timeout of its UDP flows in seconds; 0 for the node's.
+    pub udp_secs: u32,
+    /// Flows that it may have at a time; 0 for any number.
+    pub flows_max: u32,
+    /// Ports that its flows to one destination may hold at a time; 0 for any number.
+    pub ports_per_destination: u32,
+    /// Time between two new flows at its limit, in nanoseconds; 0 for no limit.
+    pub new_flow_interval_ns: u64,
+    /// How far ahead of that pace it may get, in nanoseconds: its burst, times the interval.
+    pub new_flow_credit_ns: u64,
+}

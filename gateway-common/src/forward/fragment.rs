@@ -1,0 +1,219 @@
+//! Datagrams in parts (RFC 791 section 3.2). Only the first part has ports: it takes the way of a whole packet, and leaves
+//! behind where the others go. A part that comes before the first is kept by the daemon for a moment and comes again.
+//!
+//! A part that overlaps another is refused, so nobody can write over a transport header that was looked at
+//! (RFC 1858, RFC 3128), nor give the two ends different datagrams.
+
+use super::{Break, Flow, Frame, Step, hop, is_ours, pass_ipv4, settle, translate_flow};
+use crate::{
+    abi::{Addr, Counter, DatagramHead, DatagramKey, FlowKey, Side},
+    drop_reason::DropReason,
+    limits::DATAGRAM_LIFETIME_NS,
+    packet::Packet,
+    rewrite,
+    tables::{DatagramSlot as _, Tables},
+    verdict::Verdict,
+    wire::ipv4::Ipv4,
+};
+
+/// Decides about the first part of a datagram that came in on `side`: a packet like others, but that its datagram is noted
+/// before it is sent.
+#[inline(always)]
+pub fn first<P: Packet, T: Tables>(packet: &mut P, tables: &T, side: Side, now_ns: u64) -> Step {
+    let mut flow = Flow::unknown(side);
+    match decide_first_part(packet, tables, side, &mut flow, now_ns) {
+        Ok(verdict) => Step::Done(verdict),
+        Err(Break::Stage(stage)) => Step::Next(stage),
+        Err(Break::Drop(reason)) => Step::Done(settle(tables, &flow, Err(reason))),
+    }
+}
+
+/// Decides about a later part of a datagram that came in on `side`.
+#[inline(always)]
+pub fn later<P: Packet, T: Tables>(packet: &mut P, tables: &T, side: Side, now_ns: u64) -> Verdict {
+    let mut flow = Flow::unknown(side);
+    let verdict = match Frame::parse(packet, side) {
+        Ok(frame) => match send_later_part(packet, tables, &frame, &mut flow, now_ns) {
+            Ok(None) => unmatched(packet, tables, &frame, &mut flow),
+            Ok(Some(verdict)) => Ok(verdict),
+            Err(reason) => Err(reason),
+        },
+        Err(reason) => Err(reason),
+    };
+    settle(tables, &flow, verdict)
+}
+
+/// Decides about a later part that was kept, again: [`Verdict::Held`] if its first part is still not known.
+#[inline(always)]
+pub fn resume<P: Packet, T: Tables>(packet: &mut P, tables: &T, side: Side, now_ns: u64) -> Verdict {
+    let mut flow = Flow::unknown(side);
+    let verdict = match Frame::parse(packet, side) {
+        Ok(frame) => send_later_part(packet, tables, &frame, &mut flow, now_ns),
+        Err(reason) => Err(reason),
+    };
+    match verdict {
+        Ok(Some(verdict)) => verdict,
+        Ok(None) => Verdict::Held,
+        Err(reason) => settle(tables, &flow, Err(reason)),
+    }
+}
+
+#[inline(always)]
+fn decide_first_part<P: Packet, T: Tables>(
+    packet: &mut P,
+    tables: &T,
+    side: Side,
+    flow: &mut Flow,
+    now_ns: u64,
+) -> Result<Verdict, Break> {
+    let frame = &Frame::parse(packet, side)?;
+    if !frame.ip.payload_len().is_multiple_of(8) {
+        return if is_ours(tables, frame.side, &frame.ip, flow) {
+            Err(DropReason::BadFragment.into())
+        } else {
+            Ok(pass_ipv4(packet, tables, frame)?)
+        };
+    }
+    translate_flow::<P, T, true>(packet, tables, frame, flow, now_ns)
+}
+
+/// What has to be known of a first part besides its 5-tuple.
+#[derive(Clone, Copy, Debug)]
+pub struct FirstPart {
+    /// Identification, as it stands in memory.
+    id: u16,
+    /// Length of its payload in units of 8 bytes.
+    units: u16,
+}
+
+impl FirstPart {
+    #[inline(always)]
+    pub const fn of(ip: &Ipv4) -> Self {
+        Self { id: ip.id, units: units(ip.payload_len()) }
+    }
+}
+
+/// Notes where the parts of a datagram go, of which this is the first.
+#[inline(never)]
+pub fn remember<T: Tables>(
+    tables: &T,
+    flow_key: &FlowKey,
+    flow: &Flow,
+    part: FirstPart,
+    now_ns: u64,
+) -> Result<(), DropReason> {
+    let key = DatagramKey::new(flow_key.side(), flow_key.src, part.id);
+    if !is_under_way(tables, &key, flow_key, part.id, now_ns) {
+        let head = DatagramHead {
+            dst: flow_key.dst,
+            id: part.id,
+            protocol: flow_key.protocol_number(),
+            pad: 0,
+            new_src: flow.pair.dst,
+            new_dst: flow.pair.src,
+            tenant: flow.tenant,
+            pad2: [0; 3],
+            deadline_ns: now_ns + DATAGRAM_LIFETIME_NS,
+        };
+        if !tables.begin_datagram(&key, &head) {
+            return Err(DropReason::FragmentUnmatched);
+        }
+    }
+    let datagram = tables.datagram(&key).ok_or(DropReason::FragmentUnmatched)?;
+    if datagram.claim(0, part.units) { Ok(()) } else { Err(DropReason::BadFragment) }
+}
+
+/// Has a first part of this very datagram come before?
+#[inline(always)]
+fn is_under_way<T: Tables>(tables: &T, key: &DatagramKey, flow_key: &FlowKey, id: u16, now_ns: u64) -> bool {
+    match tables.datagram(key) {
+        Some(datagram) => datagram.is_of((flow_key.dst, id, flow_key.protocol_number()), now_ns),
+        None => false,
+    }
+}
+
+/// Bytes as units of 8.
+#[inline(always)]
+#[expect(clippy::cast_possible_truncation, reason = "an IP packet is shorter than 64 KiB")]
+const fn units(bytes: usize) -> u16 {
+    bytes.div_ceil(8) as u16
+}
+
+/// A later part: it goes where the first one went, if that is known.
+#[inline(always)]
+fn send_later_part<P: Packet, T: Tables>(
+    packet: &mut P,
+    tables: &T,
+    frame: &Frame,
+    flow: &mut Flow,
+    now_ns: u64,
+) -> Result<Option<Verdict>, DropReason> {
+    let ip = &frame.ip;
+    let key = DatagramKey::new(frame.side, ip.src, ip.id);
+    let Some((datagram, head)) = find(tables, &key, ip, now_ns) else {
+        return Ok(None);
+    };
+    flow.tenant = head.tenant;
+    let (first, end) = extent(ip).ok_or(DropReason::BadFragment)?;
+    let addresses: (Addr, Addr) = (head.new_src, head.new_dst);
+    let hop = hop::find(packet, tables, frame, addresses).map_err(|no_way| no_way.reason)?;
+    if !datagram.claim(first, end) {
+        return Err(DropReason::BadFragment);
+    }
+    if !ip.fragment.more_follow() {
+        datagram.set_total(end);
+    }
+    if datagram.is_complete() {
+        tables.forget_datagram(&key);
+    }
+    let bytes = packet.len() as u64;
+    rewrite::translate_part(packet, &frame.link, ip, addresses, hop.link)
+        .map_err(|_| DropReason::RewriteFailed)?;
+    tables.count(Counter::Translated, 1);
+    tables.count_translated(flow.tenant, matches!(frame.side, Side::Internal), bytes);
+    Ok(Some(hop.verdict))
+}
+
+#[inline(always)]
+fn find<T: Tables>(
+    tables: &T,
+    key: &DatagramKey,
+    ip: &Ipv4,
+    now_ns: u64,
+) -> Option<(T::Datagram, DatagramHead)> {
+    let datagram = tables.datagram(key)?;
+    if !datagram.is_of((ip.dst, ip.id, ip.protocol), now_ns) {
+        return None;
+    }
+    let head = datagram.head();
+    Some((datagram, head))
+}
+
+/// The units that a later part covers; `None` when it contradicts itself or reaches beyond what a datagram can hold.
+#[inline(always)]
+fn extent(ip: &Ipv4) -> Option<(u16, u16)> {
+    const UNITS_MAX: u16 = 8189;
+    let len = ip.payload_len();
+    let whole = len.is_multiple_of(8) || !ip.fragment.more_follow();
+    let first = ip.fragment.offset_units();
+    let end = first + units(len);
+    if len == 0 || !whole || end > UNITS_MAX { None } else { Some((first, end)) }
+}
+
+/// No first part is known: the daemon keeps the packet if it is the gateway's.
+#[inline(always)]
+fn unmatched<P: Packet, T: Tables>(
+    packet: &P,
+    tables: &T,
+    frame: &Frame,
+    flow: &mut Flow,
+) -> Result<Verdict, DropReason> {
+    if !is_ours(tables, frame.side, &frame.ip, flow) {
+        return pass_ipv4(packet, tables, frame);
+    }
+    if !packet.hold(frame.side) {
+        return Err(DropReason::FragmentUnmatched);
+    }
+    tables.count(Counter::FragmentsHeld, 1);
+    Ok(Verdict::Held)
+}

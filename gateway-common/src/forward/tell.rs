@@ -1,0 +1,91 @@
+//! Packets that cannot go on from here: the time to live ends, or the next link is too small. Their sender is told, as by
+//! every router (RFC 1812 sections 4.3.3 and 5.3.1). The common path has found that out, and comes here; everything is
+//! looked up again.
+//!
+//! The gateway never makes fragments: a packet that is too large is refused with the size that fits even if it allows
+//! to be cut, which every stack takes into account.
+
+use super::{
+    Decision, Flow, Frame, decide_first,
+    hop::{self, NoWay},
+    known,
+    refuse::may_be_answered,
+    settle,
+};
+use crate::{
+    abi::{Addr, Counter, Side},
+    drop_reason::DropReason,
+    packet::Packet,
+    rewrite::{self, Complaint},
+    tables::Tables,
+    verdict::Verdict,
+    wire::transport::Transport,
+};
+
+/// Turns a packet that came in on `side` into an ICMP error about itself, or drops it. It counts as dropped either way.
+#[inline(always)]
+pub fn process<P: Packet, T: Tables>(packet: &mut P, tables: &T, side: Side) -> Verdict {
+    let mut flow = Flow::unknown(side);
+    let verdict = match Frame::parse(packet, side) {
+        Ok(frame) => decide(packet, tables, &frame, &mut flow),
+        Err(reason) => Err(reason),
+    };
+    settle(tables, &flow, verdict)
+}
+
+#[inline(always)]
+fn decide<P: Packet, T: Tables>(
+    packet: &mut P,
+    tables: &T,
+    frame: &Frame,
+    flow: &mut Flow,
+) -> Result<Verdict, DropReason> {
+    let transport = Transport::parse(packet, &frame.ip, frame.side)?;
+    match known::find(tables, &transport.key) {
+        Some(hit) => (flow.tenant, flow.pair) = (hit.entry.tenant, hit.entry.pair),
+        None => match decide_first(tables, frame.side, &transport, flow) {
+            Decision::Open => {}
+            Decision::Drop(reason) => return Err(reason),
+            Decision::Pass | Decision::Answer => return Err(DropReason::NoFlow),
+        },
+    }
+    match hop::find(packet, tables, frame, (flow.pair.dst, flow.pair.src)) {
+        Err(no_way) if no_way.is_told() => tell(packet, tables, frame, flow, no_way),
+        Err(no_way) => Err(no_way.reason),
+        // The route has changed since the common path asked: the sender tries again.
+        Ok(_) => Err(DropReason::NoRoute),
+    }
+}
+
+#[inline(always)]
+fn tell<P: Packet, T: Tables>(
+    packet: &mut P,
+    tables: &T,
+    frame: &Frame,
+    flow: &Flow,
+    no_way: NoWay,
+) -> Result<Verdict, DropReason> {
+    let Some(src) = own_address(tables, frame, flow) else {
+        return Err(no_way.reason);
+    };
+    let complaint = match no_way.reason {
+        DropReason::MtuExceeded => Complaint::fragmentation_needed(no_way.mtu),
+        _ => Complaint::TIME_EXCEEDED,
+    };
+    if !may_be_answered(packet, &frame.ip) || rewrite::icmp_error(packet, &frame.ip, src, complaint).is_err()
+    {
+        return Err(no_way.reason);
+    }
+    tables.count_drop(no_way.reason, flow.tenant);
+    tables.count(Counter::RefusalsSent, 1);
+    Ok(Verdict::Reply)
+}
+
+/// The address that the sender knows the gateway by: the VIP that it called, or its NAT IP.
+#[inline(always)]
+fn own_address<T: Tables>(tables: &T, frame: &Frame, flow: &Flow) -> Option<Addr> {
+    match frame.side {
+        Side::External => Some(frame.ip.dst),
+        Side::Internal => tables.tenant(flow.tenant).map(|tenant| tenant.nat),
+    }
+}

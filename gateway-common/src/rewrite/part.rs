@@ -1,0 +1,35 @@
+//! Translating a later part of a fragmented datagram: there is no transport header in it.
+
+use super::{LinkHeader, store_addresses, store_link};
+use crate::{
+    abi::Addr,
+    packet::{Packet, Refused},
+    wire::{
+        checksum::Difference,
+        ethernet::{ETHERTYPE_IPV4, Link},
+        ipv4::Ipv4,
+    },
+};
+
+/// Translates addresses, decrements the TTL and updates the header checksum.
+///
+/// # Errors
+///
+/// [`Refused`] when the packet could not be changed. It may then be half-written and must be dropped.
+#[inline(always)]
+pub fn translate_part<P: Packet>(
+    packet: &mut P,
+    link: &Link,
+    ip: &Ipv4,
+    (src, dst): (Addr, Addr),
+    new_link: Option<LinkHeader>,
+) -> Result<(), Refused> {
+    let wanted = matches!(new_link, Some(LinkHeader { vlan_id: 1.., .. }));
+    let ip_offset = packet.retag(link.tag.is_some(), wanted && P::TAGS_IN_FRAME)?;
+    let addresses = Difference::NONE.long(ip.src.to_be(), src.to_be()).long(ip.dst.to_be(), dst.to_be());
+    store_addresses(packet, ip_offset, ip, ip.ttl - 1, addresses, (src, dst))?;
+    match new_link {
+        Some(new) => store_link(packet, &new, link.tag, ETHERTYPE_IPV4),
+        None => Ok(()),
+    }
+}

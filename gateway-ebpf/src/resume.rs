@@ -1,0 +1,46 @@
+//! Parts of datagrams that were kept because they came before the first one: the daemon runs these programs on them, by
+//! `BPF_PROG_TEST_RUN` with the interface that they came in by, until the first part is known.
+
+use crate::{
+    context::{HEADERS_MAX, TcPacket},
+    maps::KernelTables,
+    now_ns,
+    route::Tc,
+};
+use aya_ebpf::{helpers::generated::bpf_clone_redirect, macros::classifier, programs::TcContext};
+use gateway_common::{
+    abi::Side,
+    forward,
+    limits::{RESUME_DROPPED, RESUME_SENT, RESUME_UNMATCHED},
+    verdict::Verdict,
+};
+
+/// External side.
+#[classifier]
+pub fn resume_external(ctx: TcContext) -> i32 {
+    resume(&ctx, Side::External)
+}
+
+/// Internal side.
+#[classifier]
+pub fn resume_internal(ctx: TcContext) -> i32 {
+    resume(&ctx, Side::Internal)
+}
+
+/// Sends the part on if its first part is known by now.
+#[inline(always)]
+fn resume(ctx: &TcContext, side: Side) -> i32 {
+    let tables = KernelTables::<Tc>::new(ctx.skb.skb.cast());
+    let Some(mut packet) = TcPacket::new(ctx, HEADERS_MAX) else {
+        return RESUME_DROPPED;
+    };
+    match forward::resume(&mut packet, &tables, side, now_ns()) {
+        Verdict::Redirect { ifindex } => {
+            // SAFETY: the context of this run. Unlike `bpf_redirect` this sends by itself, in a test run, too.
+            let sent = unsafe { bpf_clone_redirect(ctx.skb.skb, ifindex, 0) };
+            if sent == 0 { RESUME_SENT } else { RESUME_DROPPED }
+        }
+        Verdict::Held => RESUME_UNMATCHED,
+        _ => RESUME_DROPPED,
+    }
+}
