@@ -43,7 +43,6 @@ use crate::{
     datapath::{
         expiry::{self, Expired},
         held,
-        hook::Hook,
         host::Host,
         migrate::Migration,
         pins::Pins,
@@ -300,8 +299,7 @@ fn tenants_that_differ(old: &Standings, new: &Standings) -> BTreeSet<String> {
 /// Advice about virtual interfaces in XDP, for `status`.
 fn veth_warning(attachment: &Attachment, host: &Host) -> Option<String> {
     let link = host.link(&attachment.link.interface)?;
-    let is_xdp = !matches!(attachment.link.hook, Hook::Tc);
-    (is_xdp && link.kind.as_deref() == Some("veth")).then(|| {
+    (attachment.link.hook.is_xdp() && link.kind.as_deref() == Some("veth")).then(|| {
         format!(
             "{}: XDP on veth loses checksums that the far end leaves to the network card, and redirects to a far end \
              without GRO: `ethtool -K <far end> tx off gro on`, or use hook = \"tc\"",

@@ -147,7 +147,7 @@ pub fn explain(
     let mut bytes = BytesPacket { bytes: packet.bytes.clone(), ingress_ifindex: packet.ifindex };
     let original = key_of(&bytes, packet.side);
     let verdict = match packet.hook {
-        Hook::Tc => {
+        Hook::Tc | Hook::TcFilter => {
             let mut packet_of_tc = TcPacket(bytes);
             let verdict = forward::process(&mut packet_of_tc, &recorder, packet.side, now_ns);
             bytes = packet_of_tc.0;

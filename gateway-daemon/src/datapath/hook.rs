@@ -13,11 +13,13 @@ pub enum Hook {
     XdpGeneric,
     /// TCX, the ingress hook of traffic control.
     Tc,
+    /// The same place by a filter, for kernels without TCX.
+    TcFilter,
 }
 
 impl Hook {
     /// Every hook.
-    pub const ALL: [Self; 3] = [Self::XdpNative, Self::XdpGeneric, Self::Tc];
+    pub const ALL: [Self; 4] = [Self::XdpNative, Self::XdpGeneric, Self::Tc, Self::TcFilter];
 
     /// The word used in pin names and output.
     pub const fn name(self) -> &'static str {
@@ -25,6 +27,29 @@ impl Hook {
             Self::XdpNative => "xdp-native",
             Self::XdpGeneric => "xdp-generic",
             Self::Tc => "tc",
+            Self::TcFilter => "tc-filter",
+        }
+    }
+
+    /// Is it one of XDP?
+    pub const fn is_xdp(self) -> bool {
+        matches!(self, Self::XdpNative | Self::XdpGeneric)
+    }
+
+    /// The hook that stands in for it where the kernel has no TCX links.
+    #[must_use]
+    pub const fn without_tcx(self) -> Self {
+        match self {
+            Self::Tc => Self::TcFilter,
+            other => other,
+        }
+    }
+
+    /// The reason for this hook, with what else is to be said about it.
+    pub fn explained(self, why: &str) -> String {
+        match self {
+            Self::TcFilter => format!("{why}; by a TC filter, since this kernel has no TCX links (6.6 has)"),
+            _ => why.to_owned(),
         }
     }
 }
@@ -44,6 +69,14 @@ pub struct Choice {
     pub fallback: Option<Hook>,
     /// Why.
     pub why: String,
+}
+
+impl Choice {
+    /// The same where the kernel has no TCX links.
+    #[must_use]
+    pub fn without_tcx(self) -> Self {
+        Self { hook: self.hook.without_tcx(), fallback: self.fallback.map(Hook::without_tcx), why: self.why }
+    }
 }
 
 /// Chooses for one interface. `virtual_kinds` lists the kinds (`veth`, `bond` ...) of all configured interfaces that
@@ -90,6 +123,17 @@ mod tests {
         let mixed = choose(HookChoice::Auto, XdpMode::Native, &[("int0".to_owned(), "veth".to_owned())]);
         assert_eq!((mixed.hook, mixed.fallback), (Hook::Tc, None));
         assert!(mixed.why.contains("int0 is virtual (veth)"), "{}", mixed.why);
+    }
+
+    #[test]
+    fn without_tcx_a_filter_stands_in_and_says_so() {
+        let choice = choose(HookChoice::Auto, XdpMode::Native, &[]).without_tcx();
+        assert_eq!((choice.hook, choice.fallback), (Hook::XdpNative, Some(Hook::TcFilter)));
+        let choice = choose(HookChoice::Tc, XdpMode::Native, &[]).without_tcx();
+        assert_eq!((choice.hook, choice.fallback), (Hook::TcFilter, None));
+        let why = choice.hook.explained(&choice.why);
+        assert!(why.starts_with("as configured; by a TC filter"), "{why}");
+        assert_eq!(Hook::Tc.explained("as configured"), "as configured");
     }
 
     #[test]

@@ -1,6 +1,7 @@
-//! Looking at a pinned link: is it still attached, and to what?
+//! What is attached: is it still there, and where? Detaching it.
 //!
-//! aya opens links to own them, and has no way to ask one about its target.
+//! Of pinned links the kernel is asked here: aya opens links to own them, and has no way to ask one about its target.
+//! Filters are looked after in [`filter`].
 
 use std::{
     ffi::CString,
@@ -12,6 +13,14 @@ use std::{
         unix::ffi::OsStrExt as _,
     },
     path::Path,
+};
+
+use anyhow::Result;
+
+use super::{
+    filter,
+    hook::Hook,
+    pins::{LinkName, Pins},
 };
 
 /// `BPF_OBJ_GET` and `BPF_OBJ_GET_INFO_BY_FD` of `enum bpf_cmd`.
@@ -54,12 +63,31 @@ struct RawInfo {
     rest: [u32; 27],
 }
 
-/// Looks at the link that is pinned at `path`; none when nothing is pinned there.
+/// Looks at an attachment; none when it is gone.
 ///
 /// # Errors
 ///
-/// What the kernel says, for instance when something else than a link is pinned there.
-pub fn inspect(path: &Path) -> io::Result<Option<LinkInfo>> {
+/// What the kernel says.
+pub fn inspect(pins: &Pins, name: &LinkName) -> io::Result<Option<LinkInfo>> {
+    match name.hook {
+        Hook::TcFilter => filter::inspect(pins, name),
+        Hook::Tc | Hook::XdpNative | Hook::XdpGeneric => inspect_pinned(&pins.link(name)),
+    }
+}
+
+/// Removes an attachment, and what the pins say of it.
+///
+/// # Errors
+///
+/// What the kernel says.
+pub fn detach(pins: &Pins, name: &LinkName) -> Result<()> {
+    match name.hook {
+        Hook::TcFilter => filter::remove(pins, name),
+        Hook::Tc | Hook::XdpNative | Hook::XdpGeneric => pins.remove_link(name),
+    }
+}
+
+fn inspect_pinned(path: &Path) -> io::Result<Option<LinkInfo>> {
     match open(path) {
         Ok(link) => info(&link).map(Some),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),

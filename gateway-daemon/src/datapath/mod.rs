@@ -8,6 +8,8 @@
 //! | [`tables`], [`table`] | opens the pinned maps, reads and writes them |
 //! | [`hook`] | which hook to attach an interface to, and why; pure |
 //! | [`programs`] | loads the programs, attaches and adopts links |
+//! | [`filter`] | attaches by a TC filter where the kernel has no TCX links |
+//! | [`link`] | looks at what is attached, and detaches it |
 //! | [`flows`] | reads the tables of tracked flows |
 //! | [`reset`] | ends flows and tells both ends |
 //! | [`expiry`] | finds idle flows; the kernel decides about each |
@@ -26,6 +28,7 @@ pub mod contents;
 pub mod element;
 pub mod expiry;
 pub mod explain;
+pub mod filter;
 pub mod flows;
 pub mod held;
 pub mod hook;

@@ -1,5 +1,7 @@
 //! Loading the programs, and attaching them to interfaces by links that outlive the daemon.
 //!
+//! Where the kernel has no links for TC, filters do the same ([`filter`]).
+//!
 //! A link that is pinned from an earlier run is adopted: its program is replaced in one atomic step, so no packet
 //! passes without one. A link of another interface or hook is removed after its successor is in place.
 
@@ -19,6 +21,7 @@ use gateway_common::{abi::Side, names};
 use tracing::{info, warn};
 
 use super::{
+    filter,
     hook::{Choice, Hook},
     link,
     pins::{LinkName, Pins},
@@ -63,7 +66,7 @@ pub fn load(pins: Option<&Pins>, sizes: TableSizes) -> Result<Ebpf> {
     };
     loader
         .load(OBJECT)
-        .context("the kernel refused the eBPF object (kernel 6.6 or later is needed, and root)")
+        .context("the kernel refused the eBPF object (kernel 6.1 or later is needed, and root)")
 }
 
 /// Where one interface is attached, for `status`.
@@ -104,7 +107,7 @@ pub fn load_for(ebpf: &mut Ebpf, targets: &[Target]) -> Result<()> {
     stages::load(ebpf)?;
     for target in targets {
         match target.choice.hook {
-            Hook::Tc => drop(tc_program(ebpf, target.side)?),
+            Hook::Tc | Hook::TcFilter => drop(tc_program(ebpf, target.side)?),
             Hook::XdpNative | Hook::XdpGeneric => drop(xdp_program(ebpf, target.side)?),
         }
     }
@@ -130,7 +133,7 @@ pub fn attach(ebpf: &mut Ebpf, pins: &Pins, targets: &[Target]) -> Result<Vec<At
     for old in pins.link_names()? {
         if !attachments.iter().any(|attachment| attachment.link == old) {
             info!(interface = old.interface, hook = %old.hook, "detached: no longer wanted");
-            pins.remove_link(&old)?;
+            link::detach(pins, &old)?;
         }
     }
     Ok(attachments)
@@ -138,7 +141,7 @@ pub fn attach(ebpf: &mut Ebpf, pins: &Pins, targets: &[Target]) -> Result<Vec<At
 
 fn detach_new(pins: &Pins, attachments: &[Attachment]) {
     for attachment in attachments.iter().filter(|attachment| !attachment.adopted) {
-        if let Err(error) = pins.remove_link(&attachment.link) {
+        if let Err(error) = link::detach(pins, &attachment.link) {
             warn!("{error:#}");
         }
     }
@@ -154,11 +157,11 @@ pub fn attach_one(ebpf: &mut Ebpf, pins: &Pins, target: &Target) -> Result<Attac
     let attachment = |hook, why: &str, adopted| Attachment {
         link: name(hook),
         side: target.side,
-        why: why.to_owned(),
+        why: hook.explained(why),
         adopted,
-        program_id: link::inspect(&pins.link(&name(hook))).ok().flatten().map(|info| info.program_id),
+        program_id: link::inspect(pins, &name(hook)).ok().flatten().map(|info| info.program_id),
     };
-    let first = &target.choice;
+    let first = on_this_kernel(target);
     let refused = match attach_hook(ebpf, pins, target.side, &name(first.hook)) {
         Ok(adopted) => return Ok(attachment(first.hook, &first.why, adopted)),
         Err(error) => error,
@@ -172,8 +175,16 @@ pub fn attach_one(ebpf: &mut Ebpf, pins: &Pins, target: &Target) -> Result<Attac
     Ok(attachment(fallback, &why, adopted))
 }
 
-/// Attaches one hook; returns whether a pinned link was adopted.
+fn on_this_kernel(target: &Target) -> Choice {
+    let choice = target.choice.clone();
+    if filter::is_needed(&target.interface) { choice.without_tcx() } else { choice }
+}
+
+/// Attaches one hook; returns whether what is there from an earlier run was adopted.
 fn attach_hook(ebpf: &mut Ebpf, pins: &Pins, side: Side, name: &LinkName) -> Result<bool> {
+    if name.hook == Hook::TcFilter {
+        return attach_filter(ebpf, pins, side, name);
+    }
     let path = pins.link(name);
     if path.exists() {
         match PinnedLink::from_pin(&path).map_err(Into::into).and_then(|link| adopt(ebpf, side, name, link)) {
@@ -201,6 +212,14 @@ fn attach_hook(ebpf: &mut Ebpf, pins: &Pins, side: Side, name: &LinkName) -> Res
     Ok(false)
 }
 
+fn attach_filter(ebpf: &mut Ebpf, pins: &Pins, side: Side, name: &LinkName) -> Result<bool> {
+    let adopted = filter::put(tc_program(ebpf, side)?, pins, name)
+        .with_context(|| format!("cannot attach {} to {}", name.hook, name.interface))?;
+    let how = if adopted { "adopted: program replaced in place" } else { "attached" };
+    info!(interface = name.interface, hook = %name.hook, side = side.name(), "{how}");
+    Ok(adopted)
+}
+
 /// An interface takes one XDP mode at a time, so a link of the other mode has to go first. A TC program covers the
 /// interface until the new one is in place, and stays if that fails: nothing passes untranslated. It is pinned, so that
 /// it is there even if the daemon dies now; [`attach`] removes it at the end like every link that nobody wants.
@@ -208,14 +227,17 @@ fn replace_other_xdp_mode(ebpf: &mut Ebpf, pins: &Pins, side: Side, name: &LinkN
     let other = match name.hook {
         Hook::XdpNative => Hook::XdpGeneric,
         Hook::XdpGeneric => Hook::XdpNative,
-        Hook::Tc => return Ok(()),
+        Hook::Tc | Hook::TcFilter => return Ok(()),
     };
     let other = LinkName { hook: other, ..name.clone() };
     if !pins.link(&other).exists() {
         return Ok(());
     }
-    let bridge = LinkName { hook: Hook::Tc, ..name.clone() };
-    if !pins.link(&bridge).exists() {
+    let tc = if filter::is_needed(&name.interface) { Hook::TcFilter } else { Hook::Tc };
+    let bridge = LinkName { hook: tc, ..name.clone() };
+    if tc == Hook::TcFilter {
+        attach_filter(ebpf, pins, side, &bridge)?;
+    } else if !pins.link(&bridge).exists() {
         let link = create(ebpf, side, &bridge)?;
         link.pin(pins.link(&bridge)).context("cannot pin the link that covers the change of the XDP mode")?;
     }
@@ -237,6 +259,7 @@ fn adopt(ebpf: &mut Ebpf, side: Side, name: &LinkName, pinned: PinnedLink) -> Re
             let id = program.attach_to_link(XdpLink::try_from(link)?)?;
             drop(program.take_link(id)?);
         }
+        Hook::TcFilter => bail!("a filter has no link"),
     }
     Ok(())
 }
@@ -246,13 +269,12 @@ fn create(ebpf: &mut Ebpf, side: Side, name: &LinkName) -> Result<FdLink> {
         Hook::Tc => {
             let program = tc_program(ebpf, side)?;
             let options = TcAttachOptions::TcxOrder(LinkOrder::first());
-            let id = program
-                .attach_with_options(&name.interface, TcAttachType::Ingress, options)
-                .context("TCX needs kernel 6.6 or later")?;
+            let id = program.attach_with_options(&name.interface, TcAttachType::Ingress, options)?;
             Ok(program.take_link(id)?.try_into()?)
         }
         Hook::XdpNative => create_xdp(ebpf, side, name, XdpMode::Driver),
         Hook::XdpGeneric => create_xdp(ebpf, side, name, XdpMode::Skb),
+        Hook::TcFilter => bail!("a filter has no link"),
     }
 }
 

@@ -3,7 +3,7 @@
 use anyhow::Result;
 use gateway_common::{abi::Interface, names};
 
-use super::{host, pins::Pins, routes, table::Table};
+use super::{host, link, pins::Pins, routes, table::Table};
 use crate::config::Config;
 
 /// Detaches the programs, switches forwarding back, removes all maps and routes, and returns what was done, a line each.
@@ -32,9 +32,9 @@ pub fn unload(config: &Config) -> Result<Vec<String>> {
 fn unload_version(pins: &Pins) -> Result<Vec<String>> {
     // Forwarding goes off before the programs do: in between nothing may pass untranslated.
     let mut done = switch_forwarding_back(pins);
-    for link in pins.link_names()? {
-        pins.remove_link(&link)?;
-        done.push(format!("detached {} from {}", link.hook, link.interface));
+    for name in pins.link_names()? {
+        link::detach(pins, &name)?;
+        done.push(format!("detached {} from {}", name.hook, name.interface));
     }
     let maps = pins.remove_maps()?;
     if maps > 0 {

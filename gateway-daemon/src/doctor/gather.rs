@@ -17,7 +17,6 @@ use nix::unistd::{AccessFlags, access};
 
 use super::facts::{Bpffs, Facts, Interface, Kernel, Link, OtherDaemon, Process, StateDirectory, Xdp};
 use crate::config::{Config, Daemon, HookChoice, XdpMode};
-use crate::datapath::hook::Hook;
 use crate::datapath::pins::Pins;
 use crate::datapath::sysctl;
 
@@ -190,7 +189,7 @@ fn xdp(message: &LinkMessage, pins: &Pins) -> Xdp {
     });
     let Some(number) = attached else { return Xdp::Free };
     let pinned = pins.link_names().unwrap_or_default();
-    let ours = pinned.iter().any(|link| link.ifindex == message.header.index && link.hook != Hook::Tc);
+    let ours = pinned.iter().any(|link| link.ifindex == message.header.index && link.hook.is_xdp());
     if ours { Xdp::Ours } else { Xdp::Foreign(number) }
 }
 

@@ -108,7 +108,7 @@ fn told(entrance: &Entrance<'_>, explained: explain::Explanation, names: &Names)
         interface: entrance.interface.name.as_str().to_owned(),
         side: entrance.side.into(),
         hook: match entrance.hook {
-            hook::Hook::Tc => Hook::Tc,
+            hook::Hook::Tc | hook::Hook::TcFilter => Hook::Tc,
             hook::Hook::XdpNative | hook::Hook::XdpGeneric => Hook::Xdp,
         },
         tenant: tenant.map(|tenant| names.tenant(tenant)),

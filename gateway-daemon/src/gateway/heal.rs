@@ -335,7 +335,7 @@ impl State {
             attachment.link.interface == target.interface && attachment.link.ifindex == target.ifindex
         });
         let Some(attachment) = attachment else { return false };
-        match link::inspect(&pins.link(&attachment.link)) {
+        match link::inspect(pins, &attachment.link) {
             Ok(Some(info)) => {
                 info.ifindex == target.ifindex && Some(info.program_id) == attachment.program_id
             }

@@ -1,15 +1,12 @@
 //! Is this node ready? Asked every few seconds by probes: reads no table of flows.
 
 use anyhow::{Context as _, Result, anyhow};
-use aya::{
-    Ebpf,
-    programs::links::{FdLink, PinnedLink},
-};
+use aya::Ebpf;
 use gateway_common::{abi::Side, names};
 
 use super::{Gateway, State};
 use crate::{
-    datapath::{hook::Hook, pins::Pins, programs::Attachment},
+    datapath::{hook::Hook, link, pins::Pins, programs::Attachment},
     metrics::probes::{Check, Readiness},
 };
 
@@ -47,23 +44,22 @@ impl Gateway {
 
 /// The program is known by its number: the daemon that loaded it holds it, so no other can have got the number.
 fn check_link(ebpf: &Ebpf, pins: &Pins, attachment: &Attachment) -> Result<()> {
-    let link = &attachment.link;
-    let pinned = PinnedLink::from_pin(pins.link(link))
-        .with_context(|| format!("the link of {} is gone", link.interface))?;
-    let attached = FdLink::from(pinned).info().context("cannot read the link")?.program_id();
-    let name = program_name(link.hook, attachment.side);
+    let place = &attachment.link;
+    let found = link::inspect(pins, place).context("cannot read the link")?;
+    let attached = found.with_context(|| format!("the link of {} is gone", place.interface))?.program_id;
+    let name = program_name(place.hook, attachment.side);
     let program = ebpf.program(name).with_context(|| format!("the eBPF object has no program {name}"))?;
     let wanted = program.info().with_context(|| format!("cannot read the program {name}"))?.id();
     if attached == wanted {
         return Ok(());
     }
-    Err(anyhow!("{} runs program {attached}, not {wanted} ({name}) of this daemon", link.interface))
+    Err(anyhow!("{} runs program {attached}, not {wanted} ({name}) of this daemon", place.interface))
 }
 
 const fn program_name(hook: Hook, side: Side) -> &'static str {
     match (hook, side) {
-        (Hook::Tc, Side::External) => names::TC_EXTERNAL,
-        (Hook::Tc, Side::Internal) => names::TC_INTERNAL,
+        (Hook::Tc | Hook::TcFilter, Side::External) => names::TC_EXTERNAL,
+        (Hook::Tc | Hook::TcFilter, Side::Internal) => names::TC_INTERNAL,
         (Hook::XdpNative | Hook::XdpGeneric, Side::External) => names::XDP_EXTERNAL,
         (Hook::XdpNative | Hook::XdpGeneric, Side::Internal) => names::XDP_INTERNAL,
     }

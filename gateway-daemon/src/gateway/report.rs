@@ -268,7 +268,7 @@ impl State {
         let link = self.host.link(name);
         let attachment = self.attachments.iter().find(|attachment| attachment.link.interface == name);
         let (hook, xdp_mode) = attachment.map_or((None, None), |attachment| match attachment.link.hook {
-            hook::Hook::Tc => (Some(Hook::Tc), None),
+            hook::Hook::Tc | hook::Hook::TcFilter => (Some(Hook::Tc), None),
             hook::Hook::XdpNative => (Some(Hook::Xdp), Some(XdpMode::Native)),
             hook::Hook::XdpGeneric => (Some(Hook::Xdp), Some(XdpMode::Generic)),
         });

@@ -4,14 +4,16 @@ use std::{
     collections::BTreeMap,
     fs,
     path::{Path, PathBuf},
+    process::Command,
 };
 
 use aya::programs::{SchedClassifier, TcAttachType};
+use gateway_daemon::datapath::filter;
 
 use crate::{netns::Namespace, tool};
 
 /// Commands whose output says it. Learned neighbours are left out: traffic makes and forgets them.
-const COMMANDS: [&[&str]; 8] = [
+const COMMANDS: [&[&str]; 9] = [
     &["ip", "-d", "link", "show"],
     &["ip", "addr", "show"],
     &["ip", "route", "show", "table", "all"],
@@ -19,6 +21,7 @@ const COMMANDS: [&[&str]; 8] = [
     &["ip", "neigh", "show", "nud", "permanent"],
     &["ip", "neigh", "show", "proxy"],
     &["nft", "list", "ruleset"],
+    &["tc", "qdisc", "show"],
     &["ss", "-H", "-a", "-n", "-t", "-u", "-x"],
 ];
 
@@ -44,7 +47,8 @@ impl SystemState {
                 read_parameters(&Path::new("/proc/sys").join(path), &mut state);
             }
             for interface in interfaces() {
-                state.insert(format!("TCX programs of {interface}"), tcx_programs(&interface));
+                let programs = tcx_programs(&interface).unwrap_or_else(|| filters(&interface));
+                state.insert(format!("TC programs of {interface}"), programs);
             }
         });
         for file in files {
@@ -91,10 +95,20 @@ fn interfaces() -> Vec<String> {
     names.iter().map(|interface| interface.name().to_string_lossy().into_owned()).collect()
 }
 
-fn tcx_programs(interface: &str) -> String {
+/// None where the kernel has no TCX.
+fn tcx_programs(interface: &str) -> Option<String> {
+    if filter::is_needed(interface) {
+        return None;
+    }
     let (_, programs) = SchedClassifier::query_tcx(interface, TcAttachType::Ingress)
         .unwrap_or_else(|error| panic!("TCX programs of {interface}: {error}"));
-    programs.iter().map(|program| program.id().to_string()).collect::<Vec<_>>().join("\n")
+    Some(programs.iter().map(|program| program.id().to_string()).collect::<Vec<_>>().join("\n"))
+}
+
+fn filters(interface: &str) -> String {
+    let mut list = Command::new("tc");
+    list.args(["filter", "show", "dev", interface, "ingress"]);
+    tool::run(list)
 }
 
 #[cfg(test)]

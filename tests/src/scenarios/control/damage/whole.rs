@@ -71,7 +71,7 @@ fn check_links(lab: &Lab, stage: &Stage<'_>) -> Result<(), String> {
     for (_, link) in lab.links() {
         let pinned = names.iter().find(|name| name.interface == link.near);
         let pinned = pinned.ok_or_else(|| format!("no link of {} is pinned", link.near))?;
-        let info = inspect(&pins.link(pinned)).map_err(|error| error.to_string())?;
+        let info = inspect(&pins, pinned).map_err(|error| error.to_string())?;
         if info.is_none_or(|info| info.ifindex != pinned.ifindex) {
             return Err(format!("{} is detached: {info:?}", link.near));
         }
