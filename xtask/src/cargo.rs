@@ -16,7 +16,7 @@ pub const TESTS_PACKAGE: &str = "gateway-tests";
 pub const DAEMON_PACKAGE: &str = "gateway-daemon";
 
 /// Tells the tests which daemon to start.
-const DAEMON_ENV: &str = "GATEWAY_DAEMON_BIN";
+pub const DAEMON_ENV: &str = "GATEWAY_DAEMON_BIN";
 
 /// `cargo <args>` in the root of the workspace.
 pub fn cargo<'a>(args: impl IntoIterator<Item = &'a str>) -> Command {

@@ -21,7 +21,7 @@ use crate::{
 const USER_SPACE: [&str; 3] = ["--workspace", "--exclude", ebpf::PACKAGE];
 
 /// Where shell scripts are.
-const SCRIPT_DIRS: [&str; 2] = ["scripts", ".ci"];
+const SCRIPT_DIRS: [&str; 3] = ["scripts", ".ci", "xtask/src/kernel"];
 
 /// There is nothing to choose.
 #[derive(Args)]

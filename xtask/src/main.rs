@@ -5,6 +5,7 @@ mod cargo;
 mod check;
 mod check_api;
 mod check_deploy;
+mod kernel;
 mod program;
 mod python;
 mod root;

@@ -7,7 +7,7 @@ use clap::Args;
 
 use crate::{
     cargo::{self, DAEMON_PACKAGE, TESTS_PACKAGE, cargo},
-    root,
+    kernel, root,
     step::{self, Output},
 };
 
@@ -24,6 +24,10 @@ pub struct Options {
     #[arg(long, value_name = "SUITE", conflicts_with = "unit")]
     suite: Option<String>,
 
+    /// On Debian's stock kernel of this version, such as 6.1, in a virtual machine: the tests of the data path, or the suite.
+    #[arg(long, value_name = "VERSION", conflicts_with = "unit")]
+    kernel: Option<String>,
+
     /// For the test programs: what the names must contain, `--nocapture`, and so on. Output is then shown.
     #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
     args: Vec<OsString>,
@@ -31,6 +35,9 @@ pub struct Options {
 
 /// Builds and runs the tests; ends with cargo's own lines of results.
 pub fn run(options: &Options) -> Result<()> {
+    if let Some(version) = &options.kernel {
+        return kernel::test(version, options.suite.as_deref(), &options.args);
+    }
     if !options.unit {
         root::require(ADVICE)?;
     }
