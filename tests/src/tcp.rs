@@ -36,6 +36,19 @@ pub fn connect_here(
     target: SocketAddrV4,
     limit: Duration,
 ) -> io::Result<TcpStream> {
+    connect_with(source.map(|address| SocketAddrV4::new(address, 0)), target, limit)
+}
+
+/// The same from a port of the caller's choice.
+pub fn connect_from(source: SocketAddrV4, target: SocketAddrV4, limit: Duration) -> io::Result<TcpStream> {
+    connect_with(Some(source), target, limit)
+}
+
+fn connect_with(
+    source: Option<SocketAddrV4>,
+    target: SocketAddrV4,
+    limit: Duration,
+) -> io::Result<TcpStream> {
     let fd = socket(AddressFamily::Inet, SockType::Stream, SockFlag::SOCK_CLOEXEC, None)?;
     // On Linux the send timeout bounds connect as well (socket(7)).
     let timeout =
@@ -43,9 +56,9 @@ pub fn connect_here(
     setsockopt(&fd, SendTimeout, &timeout)?;
     setsockopt(&fd, ReceiveTimeout, &timeout)?;
     if let Some(source) = source {
-        // The port is chosen at connect, by the whole tuple: else 28,000 connections exhaust the ports.
+        // Port 0 is chosen at connect, by the whole tuple: else 28,000 connections exhaust the ports.
         setsockopt(&fd, IpBindAddressNoPort, &true)?;
-        bind(fd.as_raw_fd(), &SockaddrIn::from(SocketAddrV4::new(source, 0)))?;
+        bind(fd.as_raw_fd(), &SockaddrIn::from(source))?;
     }
     connect(fd.as_raw_fd(), &SockaddrIn::from(target))?;
     Ok(TcpStream::from(fd))
