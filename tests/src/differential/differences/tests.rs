@@ -1,0 +1,211 @@
+//! Each difference with a case that it justifies, and the same case with one thing changed, which it must not.
+
+use std::collections::BTreeSet;
+
+use super::*;
+use crate::{
+    differential::{
+        conversation::{Cut, Forbidden, Order, Path, Quote, Quoted, Target, Topic},
+        sight::{Names, Place},
+    },
+    packet::{Frame, IcmpError, Packet},
+};
+
+const DOCUMENT: &str = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/differential.md"));
+const CLIENT: &str = "192.0.2.150:20000";
+const SERVICE: &str = "192.0.2.10:9000";
+const SYN: TcpFlags = TcpFlags::SYN;
+const ACK: TcpFlags = TcpFlags::ACK;
+const RST: TcpFlags = TcpFlags::RST;
+const FIN: TcpFlags = TcpFlags::FIN;
+
+/// What was sent in which rounds, and what each gateway made of the last.
+struct Example {
+    justified_by: Difference,
+    rounds: Vec<Send>,
+    ours: Option<Seen>,
+    theirs: Option<Seen>,
+}
+
+impl Example {
+    fn judged(&self) -> Option<Difference> {
+        let rounds: Vec<_> = self.rounds.iter().map(|send| vec![send.clone()]).collect();
+        let discrepancy = Discrepancy {
+            round: rounds.len() - 1,
+            place: Place::Npci,
+            ours: self.ours.clone(),
+            theirs: self.theirs.clone(),
+        };
+        let conversation =
+            Conversation { index: 0, topic: Topic::Udp, path: Path::Ingress, talk: Talk::Script(rounds) };
+        Difference::justifying(&Case { conversation: &conversation, discrepancy: &discrepancy })
+    }
+}
+
+fn seen(packet: &Packet) -> Option<Seen> {
+    Names::new(0).frame(&Frame::parse(&packet.build()))
+}
+
+fn segment(flags: TcpFlags) -> Packet {
+    Packet::tcp(CLIENT, SERVICE).flags(flags)
+}
+
+fn tcp_by(from: Role, flags: TcpFlags, seq: u32) -> Send {
+    Send::new(from, What::Tcp { flags, seq, ack: 0, length: 0 })
+}
+
+fn opened(last: Send) -> Vec<Send> {
+    let client = |flags, seq| tcp_by(Role::Client, flags, seq);
+    vec![client(SYN, 100), tcp_by(Role::Server, SYN | ACK, 900), client(ACK, 101), last]
+}
+
+fn only_ours(justified_by: Difference, rounds: Vec<Send>, ours: &Packet) -> Example {
+    Example { justified_by, rounds, ours: seen(ours), theirs: None }
+}
+
+fn only_theirs(justified_by: Difference, send: Send, theirs: &Packet) -> Example {
+    Example { justified_by, rounds: vec![send], ours: None, theirs: seen(theirs) }
+}
+
+fn error_about(kind: (u8, u8)) -> Send {
+    let quote = Quote { of: Quoted::Arrived, bytes: 8 };
+    Send::new(Role::Server, What::Error { kind, rest: [0; 4], quote })
+}
+
+fn datagram() -> Send {
+    Send::new(Role::Client, What::Udp { length: 100 })
+}
+
+fn decided() -> Vec<Example> {
+    let (client, gateway) = ([192, 0, 2, 150].into(), [192, 0, 2, 10].into());
+    let answer = Packet::echo_reply(gateway, client, 20_000, 1);
+    let ping = Send::new(Role::Client, What::EchoRequest { sequence: 1, length: 0 });
+    let mut wrong = datagram();
+    wrong.defect = Some(Defect::TransportChecksum);
+    let refused = vec![
+        tcp_by(Role::Client, SYN, 100),
+        tcp_by(Role::Server, RST | ACK, 0),
+        tcp_by(Role::Client, ACK, 101),
+    ];
+    vec![
+        Example {
+            justified_by: Difference::EchoKeepsDontFragment,
+            rounds: vec![ping],
+            ours: seen(&answer),
+            theirs: seen(&answer.clone().dont_fragment(false)),
+        },
+        only_ours(Difference::OddFlags, opened(tcp_by(Role::Client, SYN | FIN, 101)), &segment(SYN | FIN)),
+        only_ours(
+            Difference::WrongTransportChecksum,
+            vec![wrong],
+            &Packet::udp(CLIENT, SERVICE).defect(Defect::TransportChecksum),
+        ),
+        only_ours(Difference::AfterRefusal, refused, &segment(ACK)),
+        only_ours(
+            Difference::ResetOutOfWindow,
+            opened(tcp_by(Role::Client, RST, 101 + (1 << 20))),
+            &segment(RST),
+        ),
+        only_ours(Difference::SynInConnection, opened(tcp_by(Role::Server, SYN, 7)), &segment(SYN)),
+        only_theirs(
+            Difference::SourceQuench,
+            error_about((4, 0)),
+            &Packet::icmp(client, gateway, (4, 0), [0; 4]).payload(&[0; 28]),
+        ),
+    ]
+}
+
+fn not_yet() -> Vec<Example> {
+    let (client, gateway) = ([192, 0, 2, 150].into(), [192, 0, 2, 10].into());
+    let quoted = Packet::udp(SERVICE, CLIENT).build();
+    let error = |kind| Packet::icmp_error(client, gateway, kind, &quoted);
+    let [mut cut, mut last, mut spoofed, mut wrong] = [(); 4].map(|()| datagram());
+    wrong.defect = Some(Defect::IpChecksum);
+    cut.cut = Some(Cut { size: 48, order: Order::Straight });
+    last.ttl = 1;
+    spoofed.target = Target::Forbidden(Forbidden::SpoofedTenant);
+    let gap = Difference::NotYet;
+    let all = vec![
+        only_theirs(gap(NotYet::IcmpErrors), error_about((3, 1)), &error(IcmpError::HostUnreachable)),
+        only_theirs(gap(NotYet::Fragments), cut, &Packet::udp(CLIENT, SERVICE)),
+        only_theirs(gap(NotYet::TimeExceeded), last, &error(IcmpError::TtlExceeded)),
+        only_ours(gap(NotYet::SpoofedTenant), vec![spoofed], &Packet::udp(CLIENT, SERVICE)),
+        only_ours(
+            gap(NotYet::HeaderChecksum),
+            vec![wrong],
+            &Packet::udp(CLIENT, SERVICE).defect(Defect::IpChecksum),
+        ),
+    ];
+    let still =
+        |example: &Example| NotYet::ALL.iter().any(|gap| example.justified_by == Difference::NotYet(*gap));
+    all.into_iter().filter(still).collect()
+}
+
+fn examples() -> Vec<Example> {
+    decided().into_iter().chain(not_yet()).collect()
+}
+
+fn listed() -> Vec<Difference> {
+    let gaps = NotYet::ALL.iter().map(|gap| Difference::NotYet(*gap));
+    Difference::DECIDED.iter().copied().chain(gaps).collect()
+}
+
+#[test]
+fn every_difference_justifies_its_example() {
+    for example in examples() {
+        assert_eq!(example.judged(), Some(example.justified_by));
+    }
+    let shown: BTreeSet<_> = examples().iter().map(|example| example.justified_by).collect();
+    assert_eq!(shown, listed().into_iter().collect(), "each has an example");
+}
+
+#[test]
+fn none_justifies_it_the_other_way_round() {
+    for mut example in examples() {
+        std::mem::swap(&mut example.ours, &mut example.theirs);
+        assert_eq!(example.judged(), None, "{:?}", example.justified_by);
+    }
+}
+
+#[test]
+fn none_justifies_it_when_ordinary_packets_were_sent() {
+    for mut example in examples() {
+        example.rounds = vec![datagram(); example.rounds.len()];
+        assert_eq!(example.judged(), None, "{:?}", example.justified_by);
+    }
+}
+
+#[test]
+fn none_justifies_something_else_in_its_place() {
+    let other = Packet::udp("192.0.2.99:1", "192.0.2.98:2");
+    for mut example in decided() {
+        for side in [&mut example.ours, &mut example.theirs] {
+            *side = side.as_ref().and_then(|_| seen(&other));
+        }
+        assert_eq!(example.judged(), None, "{:?}", example.justified_by);
+    }
+}
+
+#[test]
+fn a_reset_in_the_window_must_pass_both() {
+    let rounds = opened(tcp_by(Role::Client, RST, 101 + 1000));
+    assert_eq!(only_ours(Difference::ResetOutOfWindow, rounds, &segment(RST)).judged(), None);
+}
+
+#[test]
+fn names_are_unique() {
+    let names: BTreeSet<_> = listed().into_iter().map(Difference::name).collect();
+    assert_eq!(names.len(), listed().len());
+}
+
+/// `| name | justification |`, as in docs/differential.md.
+fn row(difference: Difference) -> String {
+    format!("| `{}` | {} |", difference.name(), difference.justification())
+}
+
+#[test]
+fn the_document_has_the_list() {
+    let documented: Vec<&str> = DOCUMENT.lines().filter(|line| line.starts_with("| `")).collect();
+    let expected: Vec<String> = listed().into_iter().map(row).collect();
+    assert_eq!(documented, expected, "docs/differential.md should have:\n{}", expected.join("\n"));
+}
