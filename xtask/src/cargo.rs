@@ -9,7 +9,7 @@ use std::{
 use anyhow::{Context as _, Result};
 use xtask::ebpf;
 
-/// The package with the privileged tests and the programs `prove`, `bench` and `demo`.
+/// The package with the privileged tests and the programs `prove`, `bench`, `differential` and `demo`.
 pub const TESTS_PACKAGE: &str = "gateway-tests";
 
 /// The daemon's package, and its program.

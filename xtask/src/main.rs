@@ -34,6 +34,8 @@ enum Command {
     Prove(program::Options),
     /// Measure what a packet costs, beside reference programs in the same run; needs root.
     Bench(program::Options),
+    /// Compare the gateway with one made of nftables, by random conversations through both; needs root.
+    Differential(program::Options),
     /// Show the gateway at work in network namespaces; needs root.
     Demo(program::Options),
 }
@@ -47,6 +49,7 @@ fn main() -> ExitCode {
         Command::Test(options) => test::run(&options),
         Command::Prove(options) => program::run("prove", options),
         Command::Bench(options) => program::run("bench", options),
+        Command::Differential(options) => program::run("differential", options),
         Command::Demo(options) => program::run("demo", options),
     };
     match done {

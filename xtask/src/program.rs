@@ -1,4 +1,4 @@
-//! `cargo xtask prove`, `bench` and `demo`: programs of the tests package, run against an optimized daemon.
+//! `cargo xtask prove`, `bench`, `differential` and `demo`: programs of the tests package, run against an optimized daemon.
 
 use std::{ffi::OsString, os::unix::process::CommandExt as _, process::Command};
 
