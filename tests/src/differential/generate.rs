@@ -98,7 +98,10 @@ mod tests {
     use std::collections::BTreeSet;
 
     use super::*;
-    use crate::differential::{conversation::Role, script::NUMBERS};
+    use crate::differential::{
+        conversation::{Cut, Role},
+        script::NUMBERS,
+    };
 
     #[test]
     fn seed_and_number_decide_all() {
@@ -127,6 +130,17 @@ mod tests {
                 );
             }
         }
+    }
+
+    #[test]
+    fn one_packet_at_most_is_never_complete() {
+        let incomplete = |index| {
+            let Talk::Script(rounds) = conversation(3, index).talk else { return 0 };
+            let sends = rounds.into_iter().flatten();
+            sends.filter(|send| send.cut.is_some_and(Cut::is_incomplete)).count()
+        };
+        let counts: Vec<_> = (0..5000).map(incomplete).collect();
+        assert_eq!(counts.iter().max(), Some(&1));
     }
 
     #[test]

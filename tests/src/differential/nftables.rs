@@ -17,7 +17,8 @@ const SETTINGS: [(&str, &str); 4] = [
     ("net/netfilter/nf_conntrack_tcp_be_liberal", "1"),
     // Every error that there is to send is sent: conversations must not take each other's share.
     ("net/ipv4/icmp_ratelimit", "0"),
-    ("net/ipv4/ip_no_pmtu_disc", "0"),
+    // Room for the fragments of all packets of which a fragment never comes: 64 MiB.
+    ("net/ipv4/ipfrag_high_thresh", "67108864"),
 ];
 
 /// Makes the lab's gateway an nftables gateway. The VIPs and NAT IPs are its kernel's own addresses, so that it answers

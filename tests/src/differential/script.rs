@@ -6,7 +6,7 @@ use std::{
 };
 
 use super::{
-    conversation::{Conversation, Flow, Role, Round},
+    conversation::{Conversation, Cut, Flow, Role, Round, Send},
     frame::{self, Known, Map, Parties},
     sight::{Names, Place, Sight},
 };
@@ -16,9 +16,17 @@ use crate::packet::{Frame, Mac, PROTOCOL_ICMP, ParseError, reassemble};
 /// of a batch.
 pub const NUMBERS: u16 = 32;
 /// Conversations that run side by side, each with identifications of its own.
-pub const BATCH: u64 = 1000;
+pub const BATCH: u64 = SLOTS as u64;
+const SLOTS: u16 = 1000;
 /// Kernels write zero into packets that must not be fragmented.
 const FIRST_ID: u16 = 1024;
+/// Packets of which a fragment is missing have identifications above those of all others. Gateways wait for the missing one
+/// for half a minute: if another packet had the same identification meanwhile, they would take its fragments for that.
+const FIRST_INCOMPLETE_ID: u16 = FIRST_ID + SLOTS * NUMBERS;
+/// So many conversations later they are used again; a multiple of the batch, so that they tell the place in it.
+const INCOMPLETE_IDS: u64 = 32 * BATCH;
+/// In records, what identifies such a packet.
+const INCOMPLETE: u16 = NUMBERS;
 /// More-fragments bit and offset, and the offset alone (RFC 791 section 3.1).
 const FRAGMENT: u16 = 0x3fff;
 const OFFSET: u16 = 0x1fff;
@@ -30,6 +38,19 @@ pub fn first_id(index: u64) -> u16 {
     FIRST_ID + u16::try_from(index % BATCH).expect("less than a batch") * NUMBERS
 }
 
+/// The identification of a conversation's packet of which a fragment is missing; there is one at most.
+pub fn incomplete_id(index: u64) -> u16 {
+    FIRST_INCOMPLETE_ID + u16::try_from(index % INCOMPLETE_IDS).expect("less than there are")
+}
+
+/// The place in its batch of the conversation that has an identification.
+fn slot(id: u16) -> Option<usize> {
+    match id.checked_sub(FIRST_INCOMPLETE_ID) {
+        Some(number) => usize::try_from(u64::from(number) % BATCH).ok(),
+        None => Some(usize::from(id.checked_sub(FIRST_ID)? / NUMBERS)),
+    }
+}
+
 /// The place in its batch of the conversation that a frame belongs to.
 ///
 /// Errors are known by the packet that they quote, pings by their data, and all else by its identification: gateways give
@@ -39,7 +60,6 @@ pub fn owner(frame: &[u8]) -> Option<usize> {
     let header = usize::from(ip.first()? & 0x0f) * 4;
     let word = |at: usize| Some(u16::from_be_bytes(*ip.get(at..)?.first_chunk()?));
     let is_fragment = word(6)? & FRAGMENT != 0;
-    let slot = |id: u16| Some(usize::from(id.checked_sub(FIRST_ID)? / NUMBERS));
     if ip.get(9) != Some(&PROTOCOL_ICMP) || is_fragment {
         return slot(word(4)?);
     }
@@ -58,9 +78,9 @@ pub fn owner(frame: &[u8]) -> Option<usize> {
 pub struct Running<'a> {
     parties: Parties<'a>,
     rounds: &'a [Round],
-    first_id: u16,
-    /// By number of packet: who sent it, and of which flow it is.
-    sent: Vec<(Role, Flow)>,
+    index: u64,
+    /// What was sent by now: identification, who sent it, and of which flow it is.
+    sent: Vec<(u16, Role, Flow)>,
     /// Clients as the server sees them.
     clients: HashMap<Flow, SocketAddrV4>,
     /// The IP packets that arrived last.
@@ -73,16 +93,16 @@ impl<'a> Running<'a> {
     /// Nothing was sent yet.
     pub fn new(map: &'a Map, conversation: &'a Conversation, rounds: &'a [Round]) -> Self {
         let parties = Parties::of(map, conversation);
-        let first_id = first_id(conversation.index);
+        let index = conversation.index;
         Self {
             parties,
             rounds,
-            first_id,
+            index,
             sent: Vec::new(),
             clients: HashMap::new(),
             latest: HashMap::new(),
             arrived: BTreeMap::new(),
-            names: Names::new(first_id),
+            names: Names::new(first_id(index), (incomplete_id(index), INCOMPLETE)),
         }
     }
 
@@ -90,8 +110,8 @@ impl<'a> Running<'a> {
     pub fn round(&mut self, number: usize, macs: impl Fn(Place) -> (Mac, Mac)) -> Vec<(Place, Vec<u8>)> {
         let mut all = Vec::new();
         for send in self.rounds.get(number).map_or(&[][..], Vec::as_slice) {
-            let id = self.first_id + u16::try_from(self.sent.len()).expect("scripts are short");
-            self.sent.push((send.from, send.flow));
+            let id = self.next_id(send);
+            self.sent.push((id, send.from, send.flow));
             let place = self.parties.origin(send);
             let known = Known {
                 client: self.clients.get(&send.flow).copied(),
@@ -103,6 +123,13 @@ impl<'a> Running<'a> {
         all
     }
 
+    fn next_id(&self, send: &Send) -> u16 {
+        if send.cut.is_some_and(Cut::is_incomplete) {
+            return incomplete_id(self.index);
+        }
+        first_id(self.index) + u16::try_from(self.sent.len()).expect("scripts are short")
+    }
+
     /// A frame of this conversation arrived.
     pub fn arrived(&mut self, round: usize, place: Place, frame: Vec<u8>) {
         self.learn(place, &frame);
@@ -112,8 +139,8 @@ impl<'a> Running<'a> {
     /// Which socket the server answers, and what an error may be about.
     fn learn(&mut self, place: Place, frame: &[u8]) -> Option<()> {
         let ip = frame.get(ETHERNET..)?;
-        let number = u16::from_be_bytes(*ip.get(4..)?.first_chunk()?).checked_sub(self.first_id)?;
-        let (role, flow) = *self.sent.get(usize::from(number))?;
+        let id = u16::from_be_bytes(*ip.get(4..)?.first_chunk()?);
+        let (_, role, flow) = *self.sent.iter().find(|(sent, ..)| *sent == id)?;
         let header = usize::from(ip.first()? & 0x0f) * 4;
         let offset = u16::from_be_bytes(*ip.get(6..)?.first_chunk()?) & OFFSET;
         let kind = (ip.get(9) == Some(&PROTOCOL_ICMP)).then(|| ip.get(header)).flatten();

@@ -147,12 +147,14 @@ pub struct Names {
     clients: HashMap<SocketAddrV4, u16>,
     /// The identification of the script's first packet.
     first_id: u16,
+    /// One that stands apart, and what it is replaced by.
+    special_id: (u16, u16),
 }
 
 impl Names {
     /// Nothing was seen yet.
-    pub fn new(first_id: u16) -> Self {
-        Self { clients: HashMap::new(), first_id }
+    pub fn new(first_id: u16, special_id: (u16, u16)) -> Self {
+        Self { clients: HashMap::new(), first_id, special_id }
     }
 
     /// The gateway shows a client by this socket. Only the first one of a flow may be bound: a gateway that changes it in the
@@ -179,7 +181,10 @@ impl Names {
     }
 
     fn packet(&self, ip: &mut Ipv4) {
-        ip.id = ip.id.wrapping_sub(self.first_id);
+        ip.id = match self.special_id {
+            (special, name) if ip.id == special => name,
+            _ => ip.id.wrapping_sub(self.first_id),
+        };
         let (src, dst) = (ip.src, ip.dst);
         match &mut ip.transport {
             Transport::Tcp(Tcp { src_port, dst_port, checksum, .. })

@@ -85,6 +85,13 @@ pub struct Cut {
     pub order: Order,
 }
 
+impl Cut {
+    /// Does a fragment never come?
+    pub fn is_incomplete(self) -> bool {
+        matches!(self.order, Order::LastMissing | Order::FirstMissing)
+    }
+}
+
 /// The order of fragments.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Order {

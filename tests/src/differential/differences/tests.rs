@@ -43,7 +43,7 @@ impl Example {
 }
 
 fn seen(packet: &Packet) -> Option<Seen> {
-    Names::new(0).frame(&Frame::parse(&packet.build()))
+    Names::default().frame(&Frame::parse(&packet.build()))
 }
 
 fn segment(flags: TcpFlags) -> Packet {

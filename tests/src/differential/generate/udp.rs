@@ -9,17 +9,16 @@ use crate::{
     packet::Defect,
 };
 
-const ORDERS: [Order; 9] = [
+const COMPLETE: [Order; 7] = [
     Order::Straight,
     Order::Straight,
     Order::Straight,
     Order::Reversed,
     Order::Reversed,
     Order::FirstLast,
-    Order::LastMissing,
-    Order::FirstMissing,
     Order::Doubled,
 ];
+const INCOMPLETE: [Order; 2] = [Order::LastMissing, Order::FirstMissing];
 
 /// Some datagrams both ways, by one or two sockets, several in a round.
 pub fn datagrams(draw: &mut Draw) -> Vec<Round> {
@@ -93,6 +92,9 @@ fn datagrams_in_fragments(draw: &mut Draw) -> Vec<Round> {
         let send = Send::new(from, What::Udp { length });
         rounds.push(vec![if number >= cut_from || length > 1400 { cut(draw, send) } else { send }]);
     }
+    if draw.percent(30) {
+        rounds.push(vec![incomplete(draw)]);
+    }
     rounds
 }
 
@@ -111,10 +113,19 @@ fn pings_in_fragments(draw: &mut Draw) -> Vec<Round> {
     vec![vec![cut(draw, request)], vec![cut(draw, reply)]]
 }
 
+/// A datagram of which a fragment never comes; one a conversation, see [`crate::differential::script::incomplete_id`].
+fn incomplete(draw: &mut Draw) -> Send {
+    let from = draw.one_of(&[Role::Client, Role::Server]);
+    let length = draw.one_of(&[200, 3000, 8000]);
+    let mut send = cut(draw, Send::new(from, What::Udp { length }));
+    send.cut = send.cut.map(|cut| Cut { order: draw.one_of(&INCOMPLETE), ..cut });
+    send
+}
+
 fn cut(draw: &mut Draw, mut send: Send) -> Send {
     let size =
         if payload(&send) > 2000 { draw.one_of(&[1480, 1200, 800]) } else { draw.one_of(&[48, 64, 104]) };
-    send.cut = Some(Cut { size, order: draw.one_of(&ORDERS) });
+    send.cut = Some(Cut { size, order: draw.one_of(&COMPLETE) });
     send.dont_fragment = false;
     send
 }

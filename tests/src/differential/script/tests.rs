@@ -85,4 +85,8 @@ fn identifications_of_a_batch_do_not_meet() {
     let ids: Vec<u16> = (0..BATCH).map(first_id).collect();
     assert!(ids.windows(2).all(|pair| pair[1] - pair[0] == NUMBERS));
     assert_eq!(first_id(BATCH), first_id(0));
+    assert!((0..INCOMPLETE_IDS).all(|index| incomplete_id(index) > ids[ids.len() - 1] + NUMBERS - 1));
+    assert!(
+        (0..INCOMPLETE_IDS).all(|index| slot(incomplete_id(index)) == usize::try_from(index % BATCH).ok())
+    );
 }
