@@ -59,8 +59,7 @@ pub fn owner(frame: &[u8]) -> Option<usize> {
     let ip = frame.get(ETHERNET..)?;
     let header = usize::from(ip.first()? & 0x0f) * 4;
     let word = |at: usize| Some(u16::from_be_bytes(*ip.get(at..)?.first_chunk()?));
-    let is_fragment = word(6)? & FRAGMENT != 0;
-    if ip.get(9) != Some(&PROTOCOL_ICMP) || is_fragment {
+    if ip.get(9) != Some(&PROTOCOL_ICMP) || is_fragment(frame) {
         return slot(word(4)?);
     }
     match ip.get(header)? {
@@ -173,9 +172,12 @@ impl<'a> Running<'a> {
     }
 }
 
-/// Puts fragments together where all of a packet arrived; the packet takes the place of its first fragment.
+/// Puts fragments together where all of a packet arrived; the packet takes the place of its first fragment. One that came
+/// twice counts once, as for every end (RFC 791 section 3.2).
 fn whole(frames: &[Vec<u8>]) -> Vec<Result<Frame, ParseError>> {
-    let mut parsed: Vec<_> = frames.iter().map(|bytes| Frame::parse(bytes)).collect();
+    let is_again = |at: usize| is_fragment(&frames[at]) && frames[..at].contains(&frames[at]);
+    let once = (0..frames.len()).filter(|at| !is_again(*at));
+    let mut parsed: Vec<_> = once.map(|at| Frame::parse(&frames[at])).collect();
     while let Some(group) = complete_group(&parsed) {
         let fragments: Vec<Frame> = group.iter().filter_map(|at| parsed[*at].clone().ok()).collect();
         parsed[group[0]] = reassemble(&fragments);
@@ -184,6 +186,11 @@ fn whole(frames: &[Vec<u8>]) -> Vec<Result<Frame, ParseError>> {
         }
     }
     parsed
+}
+
+fn is_fragment(frame: &[u8]) -> bool {
+    let word = frame.get(ETHERNET + 6..).and_then(|rest| rest.first_chunk());
+    word.is_some_and(|word| u16::from_be_bytes(*word) & FRAGMENT != 0)
 }
 
 /// Where the fragments of the first packet lie that is complete.

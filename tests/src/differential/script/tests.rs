@@ -74,7 +74,8 @@ fn what_is_not_complete_stays_in_pieces() {
     assert_eq!(put_together(&pieces[..count - 1]), (0, count - 1), "without the last");
     let mut doubled = pieces.clone();
     doubled.push(pieces[1].clone());
-    assert_eq!(put_together(&doubled), (0, count + 1), "with one twice");
+    assert_eq!(put_together(&doubled), (1, 0), "with one twice it is complete");
+    assert_eq!(put_together(&doubled[1..]), (0, count - 1), "with one twice, and without the first");
     let other = Packet::udp((NPCI, 20_000), (VIP, 9000)).id(first_id(INDEX)).build();
     let among = [&[other], &pieces[..]].concat();
     assert_eq!(put_together(&among), (2, 0), "beside another packet");
