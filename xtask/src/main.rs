@@ -5,6 +5,7 @@ mod cargo;
 mod check;
 mod check_api;
 mod check_deploy;
+mod check_ebpf;
 mod kernel;
 mod program;
 mod python;
@@ -28,6 +29,8 @@ enum Command {
     CheckApi(check_api::Options),
     /// Check what is in deploy/ with systemd-analyze, promtool, yamllint and the schemas of Kubernetes.
     CheckDeploy(check_deploy::Options),
+    /// Disassemble the eBPF object: instructions and stack within budget, no result of an atomic lost.
+    CheckEbpf(check_ebpf::Options),
     /// Build everything and run every test; needs root unless `--unit` is given.
     Test(test::Options),
     /// Prove the promises of docs/specification.md with real connections between network namespaces; needs root.
@@ -46,6 +49,7 @@ fn main() -> ExitCode {
         Command::Check(options) => check::run(&options),
         Command::CheckApi(options) => check_api::run(&options),
         Command::CheckDeploy(options) => check_deploy::run(&options),
+        Command::CheckEbpf(options) => check_ebpf::run(&options),
         Command::Test(options) => test::run(&options),
         Command::Prove(options) => program::run("prove", options),
         Command::Bench(options) => program::run("bench", options),

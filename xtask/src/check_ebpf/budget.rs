@@ -1,0 +1,151 @@
+//! What each program may cost. A change that needs more raises the number here, so that somebody decides it.
+
+use super::{listing::Listing, stack};
+
+/// The bounds of one program.
+#[derive(Clone, Copy, Debug)]
+pub struct Budget {
+    /// The name of its entry point.
+    pub program: &'static str,
+    /// Instructions of the program and of all that it calls: what the kernel loads.
+    pub instructions: usize,
+    /// Bytes of stack of its deepest chain of calls.
+    pub stack: u32,
+}
+
+/// Every program of the object.
+///
+/// The gateway's own programs have a quarter of their size as headroom. Longer ones take longer to verify: the kernel
+/// follows every way through them and gives up after a million steps. Their stack is bounded by the kernel alone.
+pub const BUDGETS: [Budget; 9] = [
+    Budget { program: "tc_external", instructions: 7_500, stack: stack::LIMIT },
+    Budget { program: "tc_internal", instructions: 7_500, stack: stack::LIMIT },
+    Budget { program: "xdp_external", instructions: 7_500, stack: stack::LIMIT },
+    Budget { program: "xdp_internal", instructions: 7_500, stack: stack::LIMIT },
+    Budget { program: "expire", instructions: 500, stack: 256 },
+    Budget { program: "bench_empty_tc", instructions: 2, stack: 32 },
+    Budget { program: "bench_empty_xdp", instructions: 2, stack: 32 },
+    Budget { program: "bench_forward_tc", instructions: 300, stack: 256 },
+    Budget { program: "bench_forward_xdp", instructions: 300, stack: 256 },
+];
+
+/// What a program costs.
+#[derive(Debug)]
+pub struct Cost {
+    /// The entry point.
+    pub entry: usize,
+    /// The entry point and everything that it calls.
+    pub functions: Vec<usize>,
+    /// Instructions of all these.
+    pub instructions: usize,
+    /// The deepest chain of calls.
+    pub chain: stack::Chain,
+}
+
+impl Cost {
+    /// What the program with this entry costs.
+    pub fn of(listing: &Listing, entry: usize) -> Self {
+        let functions = listing.reachable(entry);
+        let instructions = functions.iter().map(|at| listing.functions[*at].instructions()).sum();
+        Self { entry, functions, instructions, chain: stack::deepest_chain(listing, entry) }
+    }
+}
+
+/// The budget of a program, if it has one.
+pub fn of(program: &str) -> Option<&'static Budget> {
+    BUDGETS.iter().find(|budget| budget.program == program)
+}
+
+/// Where programs and budgets do not fit.
+pub fn exceeded(listing: &Listing, costs: &[Cost], budgets: &[Budget]) -> Vec<String> {
+    let name = |function: usize| listing.functions[function].name.as_str();
+    let mut complaints = Vec::new();
+    for cost in costs {
+        let program = name(cost.entry);
+        match budgets.iter().find(|budget| budget.program == program) {
+            Some(budget) => complaints.extend(too_much(budget, cost, &name)),
+            None => complaints.push(format!("{program} has no budget: give it a row in {TABLE}")),
+        }
+    }
+    let gone = budgets.iter().filter(|budget| costs.iter().all(|cost| name(cost.entry) != budget.program));
+    complaints.extend(gone.map(|budget| {
+        format!("{} has a budget, but is not in the object: take its row out of {TABLE}", budget.program)
+    }));
+    complaints
+}
+
+/// Named in every complaint.
+const TABLE: &str = "xtask/src/check_ebpf/budget.rs";
+
+fn too_much<'a>(budget: &Budget, cost: &Cost, name: &impl Fn(usize) -> &'a str) -> Vec<String> {
+    let mut complaints = Vec::new();
+    let Budget { program, instructions, stack } = budget;
+    if cost.instructions > *instructions {
+        complaints.push(format!(
+            "{program} has {} instructions, its budget is {instructions}: make it shorter, or raise the number in {TABLE}",
+            cost.instructions
+        ));
+    }
+    if cost.chain.bytes > *stack {
+        let chain: Vec<_> = cost.chain.functions.iter().map(|function| name(*function)).collect();
+        complaints.push(format!(
+            "{program} needs {} B of stack, its budget is {stack} (the kernel's limit is {}): {}",
+            cost.chain.bytes,
+            stack::LIMIT,
+            chain.join(" > ")
+        ));
+    }
+    if cost.chain.functions.len() > stack::FRAMES_MAX {
+        complaints.push(format!(
+            "{program} nests {} calls, the kernel takes {}",
+            cost.chain.functions.len(),
+            stack::FRAMES_MAX
+        ));
+    }
+    complaints
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn complaints(budgets: &[Budget]) -> Vec<String> {
+        let listing = Listing::parse(include_str!("snippets/calls.txt")).unwrap();
+        let costs: Vec<_> = listing.entries().map(|entry| Cost::of(&listing, entry)).collect();
+        exceeded(&listing, &costs, budgets)
+    }
+
+    const XDP: Budget = Budget { program: "xdp_external", instructions: 4, stack: 32 };
+    const TC: Budget = Budget { program: "tc_external", instructions: 21, stack: 128 };
+
+    #[test]
+    fn what_fits_exactly_fits() {
+        assert_eq!(complaints(&[XDP, TC]), [""; 0]);
+    }
+
+    #[test]
+    fn one_more_is_too_much() {
+        let [instructions] = &complaints(&[XDP, Budget { instructions: 20, ..TC }])[..] else {
+            panic!("one")
+        };
+        assert!(instructions.contains("tc_external has 21 instructions, its budget is 20"), "{instructions}");
+        let [stack] = &complaints(&[XDP, Budget { stack: 127, ..TC }])[..] else { panic!("one") };
+        assert!(stack.contains("128 B of stack"), "{stack}");
+        assert!(stack.contains("tc_external > forward::open::enter > "), "{stack}");
+    }
+
+    #[test]
+    fn programs_and_budgets_belong_together() {
+        let without = complaints(&[XDP]).remove(0);
+        assert!(without.contains("tc_external has no budget"), "{without}");
+        let gone = complaints(&[XDP, TC, Budget { program: "old", ..TC }]).remove(0);
+        assert!(gone.contains("old has a budget, but is not in the object"), "{gone}");
+    }
+
+    #[test]
+    fn no_budget_is_beyond_the_kernels_limit() {
+        for budget in BUDGETS {
+            assert!(budget.stack <= stack::LIMIT, "{budget:?}");
+        }
+    }
+}
