@@ -2,6 +2,7 @@
 //!
 //! | module | promises |
 //! |---|---|
+//! | [`reasons`] | a test produces every drop reason, and `docs/drop-reasons.md` says so |
 //! | [`refusals`] | every drop reason can be met, is counted once for its tenant, and leaves packet and tables alone |
 //! | [`answers`] | what is refused aloud gets an exact reset or ICMP error, and only who may be answered |
 //! | [`untouched`] | whatever fails, a packet that is passed or dropped has not been changed |
@@ -21,6 +22,7 @@ mod isolation;
 mod machine;
 mod quoted;
 mod races;
+mod reasons;
 mod refusals;
 mod told;
 mod untouched;
