@@ -17,6 +17,7 @@ pub mod bench;
 pub mod bpffs;
 pub mod capture;
 pub mod clients;
+pub mod compliance;
 pub mod differential;
 pub mod fence;
 pub mod gateway;

@@ -8,11 +8,12 @@ use gateway_common::drop_reason::DropReason;
 use crate::expect::{Expect, dropped};
 use crate::places::{EGRESS_VIP, NPCI, ROUTED, backend, client, nat_ip, second_backend};
 use crate::rig::{Case, Rig};
-use crate::talk::{ACK, End, FIN_ACK, RST, SYN, Talk, ping, pong, settled, tcp, udp};
+use crate::talk::{ACK, End, FIN_ACK, RST, SYN, SYN_ACK, Talk, ping, pong, settled, tcp, udp};
 
 /// All of them.
 pub const CASES: &[Case] = &[
     Case::new("egress: a connection", connection),
+    Case::new("egress: a simultaneous open", simultaneous_open),
     Case::new("egress: UDP", datagrams),
     Case::new("egress: echo", echo),
     Case::new("egress: any port of a prefix", any_port),
@@ -34,6 +35,18 @@ fn connection(rig: &mut Rig) {
     talk.forth(rig, "last ACK", tcp(ACK), |expect| expect.established(State::Closing));
     talk.forth(rig, "RST", tcp(RST), |expect| expect.established(State::Reset));
     talk.forth(rig, "SYN", tcp(SYN), |expect| expect.established(State::HalfOpen));
+}
+
+/// Both ends connect at once (RFC 9293 section 3.5, figure 7). NPCI's SYN was nobody's before the tenant's had passed.
+fn simultaneous_open(rig: &mut Rig) {
+    let talk = Talk::egress(rig, 1, (backend(1), 50_008), ENDPOINT);
+    let unsolicited = tcp(SYN)(ENDPOINT, (EGRESS_VIP, 50_008));
+    rig.step("SYN of NPCI, too early", rig.world.external, &unsolicited, &dropped(DropReason::NoFlow));
+    talk.forth(rig, "SYN", tcp(SYN), Expect::opens);
+    talk.back(rig, "SYN of NPCI", tcp(SYN), |expect| expect.half_open(State::Answered));
+    talk.forth(rig, "SYN-ACK", tcp(SYN_ACK), Expect::establishes);
+    talk.back(rig, "SYN-ACK of NPCI", tcp(SYN_ACK), settled);
+    talk.data(rig);
 }
 
 fn datagrams(rig: &mut Rig) {

@@ -16,6 +16,7 @@ use crate::talk::{ACK, SYN, SYN_ACK, Talk, ping, pong, settled, tcp, udp};
 pub const CASES: &[Case] = &[
     Case::new("ports: two clients with one port to one server", collision),
     Case::new("ports: two tenants with one port to one endpoint", egress_collision),
+    Case::new("ports: two tenants with one port to two endpoints", one_port_two_destinations),
     Case::new("ports: four echoes with one identifier", echo_collision),
     Case::new("ports: a system port is never taken", system_port),
     Case::new("ports: a small echo identifier is replaced", small_identifier),
@@ -98,6 +99,14 @@ fn echo_collision(rig: &mut Rig) {
     second.back(rig, "reply to the second", pong(b"2"), Expect::establishes);
     first.back(rig, "reply to the first", pong(b"1"), Expect::establishes);
     second.forth(rig, "second again", ping(b"odd"), settled);
+}
+
+/// A port that is in use towards one endpoint is free towards another, so both keep it.
+fn one_port_two_destinations(rig: &mut Rig) {
+    let talks = [(1, NPCI), (2, client(102))]
+        .map(|(tenant, target)| Talk::egress(rig, tenant, (backend(tenant), 50_020), (target, 443)));
+    talks.iter().for_each(|talk| talk.handshake(rig));
+    talks.iter().for_each(|talk| talk.data(rig));
 }
 
 fn system_port(rig: &mut Rig) {
