@@ -38,7 +38,7 @@ pub fn run(_: &Options) -> Result<()> {
     }
     let mut complaints = budget::exceeded(&listing, &costs, &budget::BUDGETS);
     complaints.extend(lost_result::lost_results(&listing).iter().map(|lost| {
-        format!("the result of an atomic operation is lost {lost}\n    Order it AcqRel or SeqCst, or leave its result unused")
+        format!("the result of an atomic operation is lost {lost}\n    Order it AcqRel or SeqCst, or leave the result unused")
     }));
     if !complaints.is_empty() {
         bail!("{} is not as it should be:\n  {}", object.path.display(), complaints.join("\n  "));

@@ -105,8 +105,12 @@ fn echo_collision(rig: &mut Rig) {
 fn one_port_two_destinations(rig: &mut Rig) {
     let talks = [(1, NPCI), (2, client(102))]
         .map(|(tenant, target)| Talk::egress(rig, tenant, (backend(tenant), 50_020), (target, 443)));
-    talks.iter().for_each(|talk| talk.handshake(rig));
-    talks.iter().for_each(|talk| talk.data(rig));
+    for talk in &talks {
+        talk.handshake(rig);
+    }
+    for talk in &talks {
+        talk.data(rig);
+    }
 }
 
 fn system_port(rig: &mut Rig) {

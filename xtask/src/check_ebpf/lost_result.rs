@@ -4,7 +4,8 @@
 //! wanted the old value (`xtask::ebpf::atomics` says how that comes about, and checks the linker's IR before code is
 //! made of it). Here the finished object is checked, whoever made it.
 //!
-//! It could also be that the addend itself is used twice. The object does not tell these two apart, so both are refused.
+//! It could also be that the addend itself is used twice. The object does not tell these two apart, so both are
+//! refused.
 
 use std::fmt;
 

@@ -11,9 +11,9 @@ pub const LIMIT: u32 = 512;
 /// How deep calls may nest (`MAX_CALL_FRAMES`).
 pub const FRAMES_MAX: usize = 8;
 
-/// Kernels before 6.9 round each frame up to this, and take none for empty (`check_max_stack_depth`). Later ones, with a
-/// JIT, are content with 16: what fits here fits there.
-const ROUNDED_TO: u32 = 32;
+/// Kernels before 6.9 round each frame up to this, and take none for empty (`check_max_stack_depth`). Later ones, with
+/// a JIT, are content with 16: what fits here fits there.
+pub const ROUNDED_TO: u32 = 32;
 
 /// The most that a function and what it calls can have on the stack at once.
 #[derive(Clone, Debug, PartialEq, Eq)]
