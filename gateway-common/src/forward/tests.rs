@@ -12,6 +12,7 @@
 //! | [`quoted`] | ICMP errors find the sender of what they quote, with four right checksums, and nobody else |
 //! | [`told`] | who sends what cannot go on is told so |
 //! | [`fragments`] | datagrams in parts arrive whole in any order; what overlaps or comes alone does not |
+//! | [`model_flows`], [`model_ports`] | random conversations and allocations do what a simple model says |
 //! | [`world`], [`frame`] | a gateway with three tenants; the frames that its neighbours send |
 
 mod answers;
@@ -21,6 +22,8 @@ mod frame;
 mod isolation;
 mod machine;
 mod quoted;
+mod model_flows;
+mod model_ports;
 mod races;
 mod reasons;
 mod refusals;

@@ -120,6 +120,9 @@ pub fn compute(bytes: &[u8], initial: u32) -> u16 {
 }
 
 #[cfg(test)]
+mod exhaustive;
+
+#[cfg(test)]
 mod tests {
     use super::{Difference, compute, fold};
     use proptest::prelude::*;
