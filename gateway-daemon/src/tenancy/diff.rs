@@ -66,7 +66,11 @@ impl Changes {
     fn values(&mut self, path: &str, name: &str, before: Option<&Value>, after: Option<&Value>) {
         match (before, after) {
             (before, after) if before == after => {}
-            (before, after) if is_list_of_objects(name) => self.lists(path, name, before, after),
+            (before, after)
+                if is_list_of_objects(name) && [before, after].into_iter().flatten().all(Value::is_array) =>
+            {
+                self.lists(path, name, before, after);
+            }
             (Some(Value::Object(before)), Some(Value::Object(after))) => self.objects(path, before, after),
             (before, after) => self.add(path, before, after),
         }
@@ -105,6 +109,7 @@ fn json<T: Serialize>(object: &Arc<T>) -> Value {
     serde_json::to_value(&**object).expect("every object can be written as JSON")
 }
 
+/// By its name, which is not enough: a listener's `pool` is the name of one.
 fn is_list_of_objects(name: &str) -> bool {
     matches!(name, "pool" | "backend" | "listener" | "egress" | "endpoint")
 }

@@ -6,7 +6,7 @@ use serde_json::json;
 use super::*;
 use crate::tenancy::arbitrary;
 use crate::tenancy::edit::{Edit, apply};
-use crate::tenancy::spec::{BackendSpec, Document, PoolSpec, TenantSpec};
+use crate::tenancy::spec::{BackendSpec, Document, ListenerSpec, PoolSpec, TenantSpec};
 
 fn backend(host: u8) -> BackendSpec {
     BackendSpec { address: format!("10.0.0.{host}"), port: 80, ..BackendSpec::default() }
@@ -56,6 +56,22 @@ fn a_new_or_removed_object_is_one_change() {
 
     let (path, _, after) = only(diff(&tenancy(), &Tenancy::default()));
     assert_eq!((path.as_str(), after), ("tenant[bank-a]", None));
+}
+
+#[test]
+fn a_listener_that_moves_to_another_pool_differs() {
+    let listener = |pool: &str| ListenerSpec {
+        name: "upi".to_owned(),
+        pool: pool.to_owned(),
+        ..ListenerSpec::default()
+    };
+    let with = |pool: &str| {
+        let mut tenancy = tenancy();
+        Arc::make_mut(tenancy.tenants.get_mut("bank-a").unwrap()).listener = vec![listener(pool)];
+        tenancy
+    };
+    let path = "tenant[bank-a].listener[upi].pool".to_owned();
+    assert_eq!(only(diff(&with("web"), &with("app"))), (path, Some(json!("web")), Some(json!("app"))));
 }
 
 #[test]
