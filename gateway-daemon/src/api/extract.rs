@@ -11,6 +11,7 @@ use serde::de::DeserializeOwned;
 use utoipa::IntoParams;
 
 use super::auth::Caller;
+use super::body;
 use super::problem::{Problem, ProblemKind, words};
 use crate::store::{Author, Version};
 
@@ -58,7 +59,7 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Body<T> {
 
     async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
         require_json(request.headers())?;
-        object(&read(request, state).await?).map(Self)
+        body::object(&read(request, state).await?).map(Self)
     }
 }
 
@@ -70,7 +71,7 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for ListBody<T> {
 
     async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
         require_json(request.headers())?;
-        parse(&read(request, state).await?).map(Self)
+        body::list(&read(request, state).await?).map(Self)
     }
 }
 
@@ -87,7 +88,7 @@ impl<S: Send + Sync, T: DeserializeOwned + Default> FromRequest<S> for OptionalB
             return Ok(Self(T::default()));
         }
         is_json?;
-        object(&bytes).map(Self)
+        body::object(&bytes).map(Self)
     }
 }
 
@@ -114,36 +115,6 @@ async fn read<S: Send + Sync>(request: Request, state: &S) -> Result<Bytes, Prob
         ),
         rejection => Problem::new(ProblemKind::BadRequest, words(&rejection), "send the whole body"),
     })
-}
-
-/// serde also takes an array for an object, with the fields in their order. An empty array would then be an empty
-/// document, which `prune` turns into the removal of everything.
-fn object<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
-    if bytes.trim_ascii_start().first() == Some(&b'[') {
-        let remedy = "GET /v1/openapi.json describes every field";
-        return Err(Problem::field("", "the body is an array, and is to be an object", remedy));
-    }
-    parse(bytes)
-}
-
-/// Syntax is one kind of fault, what the fields hold another.
-fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
-    let mut reader = serde_json::Deserializer::from_slice(bytes);
-    let value = serde_path_to_error::deserialize(&mut reader).map_err(|error| {
-        let path = error.path().to_string();
-        bad_json(if path == "." { "" } else { &path }, error.inner())
-    })?;
-    reader.end().map_err(|error| bad_json("", &error))?;
-    Ok(value)
-}
-
-fn bad_json(path: &str, error: &serde_json::Error) -> Problem {
-    if error.is_data() {
-        let remedy = "GET /v1/openapi.json describes every field";
-        return Problem::field(path, error.to_string(), remedy);
-    }
-    let detail = format!("the body is not JSON: {error}");
-    Problem::new(ProblemKind::BadRequest, detail, "correct the text at that line and column")
 }
 
 /// What every change takes in its query.
@@ -243,7 +214,6 @@ mod tests {
     use axum::http::HeaderValue;
 
     use super::*;
-    use crate::tenancy::spec::Document;
 
     fn with(value: &str) -> HeaderMap {
         HeaderMap::from_iter([(IF_MATCH, HeaderValue::from_str(value).unwrap())])
@@ -263,35 +233,6 @@ mod tests {
         let mut twice = with("\"7\"");
         twice.append(IF_MATCH, HeaderValue::from_static("\"8\""));
         assert!(if_match(&twice).is_err());
-    }
-
-    #[test]
-    fn a_wrong_field_is_named_by_its_path() {
-        let text =
-            br#"{"tenant": [{"name": "a", "nat_ip": "x", "sources": [], "pool": [{"name": "p", "backend":
-            [{"address": "1.2.3.4", "port": "http"}]}]}]}"#;
-        let problem = parse::<Document>(text).unwrap_err();
-        assert_eq!(problem.kind, ProblemKind::Invalid);
-        assert_eq!(problem.problems[0].path, "tenant[0].pool[0].backend[0].port");
-        assert!(problem.problems[0].problem.contains("invalid type: string \"http\""), "{problem:?}");
-    }
-
-    #[test]
-    fn text_that_is_no_json_is_another_fault_than_a_wrong_field() {
-        for text in ["", "{", "{\"tenant\": []} x", "nonsense"] {
-            let problem = parse::<Document>(text.as_bytes()).unwrap_err();
-            assert_eq!(problem.kind, ProblemKind::BadRequest, "{text}");
-            assert!(problem.detail.contains("line 1 column"), "{text}: {}", problem.detail);
-        }
-        assert_eq!(parse::<Document>(b"{\"tenants\": []}").unwrap_err().kind, ProblemKind::Invalid);
-    }
-
-    #[test]
-    fn an_array_is_no_document() {
-        for text in ["[]", " \n[]", "[[], []]"] {
-            assert_eq!(object::<Document>(text.as_bytes()).unwrap_err().kind, ProblemKind::Invalid, "{text}");
-        }
-        assert_eq!(object::<Document>(b"{}").unwrap(), Document::default());
     }
 
     #[test]

@@ -9,10 +9,11 @@
 //! | [`server`], `connections`, [`tls`] | sockets |
 //! | `gate`, [`auth`], [`audit`] | who may, and who did |
 //! | [`signal`] | what a signal asks for |
-//! | `routes`, `extract`, [`openapi`] | the paths, and their description |
+//! | `routes`, `extract`, [`body`], [`openapi`] | the paths, what they read, and their description |
 
 pub mod audit;
 pub mod auth;
+pub mod body;
 pub mod change;
 pub mod client;
 mod connections;
