@@ -22,7 +22,7 @@ default_llvm=22 # what rustc-web 1.96 uses; the installed compiler's own answer 
 debian_rust=(rustc-web cargo-web rust-web-clippy rustfmt-web libstd-rust-web-dev-bpf)
 # program:package
 programs=(
-    cc:gcc curl:curl ethtool:ethtool etcd:etcd-server git:git ip:iproute2 make:make nft:nftables nginx:nginx-light
+    c++:g++ cc:gcc curl:curl ethtool:ethtool etcd:etcd-server git:git ip:iproute2 make:make nft:nftables nginx:nginx-light
     openssl:openssl ping:iputils-ping prometheus:prometheus protoc:protobuf-compiler ps:procps systemd-analyze:systemd
     tcpdump:tcpdump
 )

@@ -15,6 +15,9 @@ pub const TESTS_PACKAGE: &str = "gateway-tests";
 /// The daemon's package, and its program.
 pub const DAEMON_PACKAGE: &str = "gateway-daemon";
 
+/// The package with the fuzz targets.
+pub const FUZZ_PACKAGE: &str = "gateway-fuzz";
+
 /// Tells the tests which daemon to start.
 pub const DAEMON_ENV: &str = "GATEWAY_DAEMON_BIN";
 

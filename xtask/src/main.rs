@@ -7,6 +7,7 @@ mod check_api;
 mod check_deploy;
 mod check_ebpf;
 mod kernel;
+mod fuzz;
 mod program;
 mod python;
 mod root;
@@ -31,6 +32,8 @@ enum Command {
     CheckDeploy(check_deploy::Options),
     /// Disassemble the eBPF object: instructions and stack within budget, no result of an atomic lost.
     CheckEbpf(check_ebpf::Options),
+    /// Throw random inputs at the packet engine, the configuration and the API, with oracles, for some CPU time.
+    Fuzz(fuzz::Options),
     /// Build everything and run every test; needs root unless `--unit` is given.
     Test(test::Options),
     /// Prove the promises of docs/specification.md with real connections between network namespaces; needs root.
@@ -50,6 +53,7 @@ fn main() -> ExitCode {
         Command::CheckApi(options) => check_api::run(&options),
         Command::CheckDeploy(options) => check_deploy::run(&options),
         Command::CheckEbpf(options) => check_ebpf::run(&options),
+        Command::Fuzz(options) => fuzz::run(&options),
         Command::Test(options) => test::run(&options),
         Command::Prove(options) => program::run("prove", options),
         Command::Bench(options) => program::run("bench", options),

@@ -6,7 +6,7 @@ use anyhow::{Result, bail};
 use clap::Args;
 
 use crate::{
-    cargo::{self, DAEMON_PACKAGE, TESTS_PACKAGE, cargo},
+    cargo::{self, DAEMON_PACKAGE, FUZZ_PACKAGE, TESTS_PACKAGE, cargo},
     kernel, root,
     step::{self, Output},
 };
@@ -53,8 +53,8 @@ pub fn run(options: &Options) -> Result<()> {
 
 /// In the dev profile: with overflow checks and debug assertions.
 fn run_unit(options: &Options, report: &mut Report) -> Result<()> {
-    let test =
-        || cargo(["test", "--package", "gateway-common", "--package", DAEMON_PACKAGE, "--package", "xtask"]);
+    let packages = ["gateway-common", DAEMON_PACKAGE, FUZZ_PACKAGE, "xtask"];
+    let test = || cargo(["test"].into_iter().chain(packages.iter().flat_map(|name| ["--package", name])));
     build("build of unit tests", test().arg("--no-run"))?;
     report.add("unit and documentation tests", &mut test(), options)
 }

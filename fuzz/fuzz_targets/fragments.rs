@@ -1,0 +1,5 @@
+//! See [`gateway_fuzz::target`].
+
+#![cfg_attr(fuzzing, no_main)]
+
+gateway_fuzz::entry!("fragments");

@@ -1,0 +1,98 @@
+//! What holds after every packet.
+//!
+//! The oracles know the plan, the packet before and after, and what was counted and entered; not how the engine came to
+//! its verdict. They say nothing about packets that the engine refuses to handle, so they hold for an engine that drops
+//! all fragments and ICMP errors, and for one that translates them.
+
+pub mod books;
+mod errors;
+mod fragments;
+mod policy;
+mod reply;
+#[cfg(test)]
+mod tests;
+mod translation;
+
+use gateway_common::{abi::Side, verdict::Verdict};
+
+use super::{plan, read::Ip, world::World};
+use books::Books;
+
+/// A packet's way through the engine.
+#[derive(Clone, Copy, Debug)]
+pub struct Passage<'a> {
+    pub side: Side,
+    pub before: &'a [u8],
+    pub after: &'a [u8],
+    pub verdict: Verdict,
+    /// What was entered and counted before it.
+    pub books: &'a Books,
+}
+
+/// Panics when a promise is broken.
+pub fn check(world: &mut World, passage: &Passage<'_>) {
+    let after = Books::of(&world.tables);
+    after.assert_whole();
+    after.assert_counted_once(passage);
+    match passage.verdict {
+        Verdict::Pass => {
+            assert_untouched(passage);
+            assert_not_ours(world, passage);
+            after.assert_nothing_entered(passage.books);
+        }
+        Verdict::Drop(_) => {
+            assert_untouched(passage);
+            after.assert_nothing_entered(passage.books);
+        }
+        Verdict::Reply => {
+            after.assert_nothing_entered(passage.books);
+            reply::check(passage);
+        }
+        Verdict::Redirect { ifindex } => {
+            world.translated += 1;
+            translated(world, passage, &after, ifindex);
+        }
+        Verdict::RedirectNeighbour { .. } => panic!("a plain frame has nobody to resolve its next hop"),
+    }
+}
+
+fn assert_untouched(passage: &Passage<'_>) {
+    assert!(
+        passage.before == passage.after,
+        "{:?} must leave the packet alone: {passage:02x?}",
+        passage.verdict
+    );
+}
+
+/// What the kernel gets is not the gateway's, and the kernel would not carry it across.
+fn assert_not_ours(world: &World, passage: &Passage<'_>) {
+    let Some(ip) = Ip::of_frame(passage.before) else { return };
+    let (src, dst) = (ip.src(), ip.dst());
+    assert!(!plan::is_ours(passage.side, src, dst), "the gateway's, and passed: {src} > {dst}");
+    let crosses = match passage.side {
+        Side::External => plan::owner(dst).is_some(),
+        Side::Internal => plan::is_npci(dst),
+    };
+    let routed = world.tables.routes.get(&dst) == Some(&plan::route(passage.side.opposite()));
+    assert!(!(crosses && routed), "passed across: {src} > {dst}");
+}
+
+fn translated(world: &mut World, passage: &Passage<'_>, after: &Books, ifindex: u32) {
+    assert_eq!(ifindex, world.plan.ifindex(passage.side.opposite()), "it leaves on the other side");
+    let sent = Ip::of_frame(passage.after).expect("what leaves is a sound IPv4 packet");
+    let came = Ip::of_frame(passage.before).expect("only a sound IPv4 packet is translated");
+    translation::check_headers(world, passage, &came, &sent);
+    let (offset, _) = came.fragment();
+    let tenant = if offset > 0 {
+        fragments::check_later(world, passage, &came, &sent)
+    } else if let Some(quote) = came.quote() {
+        errors::check(passage, after, (&came, quote), &sent)
+    } else {
+        let tenant = translation::check(world, passage, after, &came, &sent);
+        if !came.is_whole() {
+            fragments::note_first(world, passage, &came, &sent);
+        }
+        tenant
+    };
+    after.assert_tenant_counted(passage, tenant);
+}
