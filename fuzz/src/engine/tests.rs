@@ -1,4 +1,4 @@
-use gateway_common::abi::State;
+use gateway_common::abi::{CtEntry, State};
 
 use super::{
     played,
@@ -8,7 +8,7 @@ use super::{
 use crate::seeds::packets as seeds;
 
 fn states(world: &World) -> Vec<State> {
-    world.tables.established.entries().iter().map(|entry| entry.state()).collect()
+    world.tables.established.entries().iter().map(CtEntry::state).collect()
 }
 
 /// A generator whose packets are all refused would find nothing.

@@ -43,7 +43,7 @@ fn no_byte_of_a_translated_packet_can_change_unseen() {
         let mut sent = BytesPacket { bytes: before.clone(), ingress_ifindex: world.plan.ifindex(side) };
         let verdict = process(&mut sent, &world.tables, side, world.now_ns);
         let passage = |after: &[u8], world: &mut World| {
-            check(world, &Passage { side, before: &before, after, verdict, books: &books })
+            check(world, &Passage { side, before: &before, after, verdict, books: &books });
         };
         passage(&sent.bytes, &mut world);
         for at in 0..sent.bytes.len() {
@@ -71,7 +71,7 @@ fn a_dropped_packet_that_was_touched_is_seen() {
     let verdict = Verdict::Drop(gateway_common::drop_reason::DropReason::NoFlow);
     world.tables.drops.borrow_mut().insert(gateway_common::drop_reason::DropReason::NoFlow, 1);
     let mut judge = |after: &[u8]| {
-        check(&mut world, &Passage { side: Side::External, before: &before, after, verdict, books: &books })
+        check(&mut world, &Passage { side: Side::External, before: &before, after, verdict, books: &books });
     };
     judge(&after);
     after[20] ^= 1;
