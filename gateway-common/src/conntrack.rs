@@ -119,9 +119,11 @@ pub const fn derive(original: Seen, reply: Seen) -> State {
     if original.with(reply).contains(Seen::RST) {
         return State::Reset;
     }
+    if !reply.intersects(Seen::SYN.with(Seen::ACK)) {
+        return State::HalfOpen;
+    }
     match (original.contains(Seen::FIN), reply.contains(Seen::FIN)) {
         (true, true) => State::Closing,
-        (false, false) if !reply.intersects(Seen::SYN.with(Seen::ACK)) => State::HalfOpen,
         (false, false) if !original.contains(Seen::ACK) => State::Answered,
         (false, false) => State::Established,
         (true, false) | (false, true) => State::HalfClosed,
