@@ -95,6 +95,22 @@ pub const fn step(own: Seen, pair: Seen, sender_is_original: bool, segment: Segm
     Step { own, pair, state: derive_between(own, pair, sender_is_original) }
 }
 
+/// [`step`], as a function of its own: the kernel's stack is short where it is called.
+pub fn step_outlined(own: Seen, pair: Seen, sender_is_original: bool, segment: Segment) -> Step {
+    let [own, pair, state, _] =
+        packed_step(u32::from_ne_bytes([own.0, pair.0, u8::from(sender_is_original), segment.0]))
+            .to_ne_bytes();
+    Step { own: Seen(own), pair: Seen(pair), state: State::from_number(state) }
+}
+
+/// Arguments and result in one register each.
+#[inline(never)]
+fn packed_step(arguments: u32) -> u32 {
+    let [own, pair, sender_is_original, segment] = arguments.to_ne_bytes();
+    let step = step(Seen(own), Seen(pair), sender_is_original != 0, Segment(segment));
+    u32::from_ne_bytes([step.own.0, step.pair.0, step.state as u8, 0])
+}
+
 /// Does a packet of the original direction start the connection anew? A SYN on a tuple that is closing or was reset
 /// (TIME-WAIT, or a client that gave up): RFC 9293 section 3.10.7.4.
 #[inline(always)]

@@ -13,6 +13,7 @@ use crate::{
     wire::ethernet::{HEADER_LEN, TAG_LEN, link_len},
 };
 use std::{
+    boxed::Box,
     cell::{Cell, RefCell},
     collections::{BTreeMap, HashMap},
     rc::Rc,
@@ -300,6 +301,11 @@ fn contains(prefix: Addr, len: u8, address: Addr) -> bool {
 impl Tables for MemoryTables {
     type Slot = MemorySlot;
     type Datagram = MemoryDatagram;
+    type Scratch = Box<CtEntry>;
+
+    fn scratch(&self) -> Option<Box<CtEntry>> {
+        Some(Box::new(bytemuck::Zeroable::zeroed()))
+    }
 
     fn tenant(&self, tenant: TenantId) -> Option<TenantSettings> {
         self.tenant_settings.get(&tenant).copied()

@@ -1,5 +1,7 @@
 //! The seam between the packet engine and its tables: BPF maps in the kernel, collections in host tests.
 
+use core::ops::DerefMut;
+
 use crate::{
     abi::{
         Addr, AllowKey, Backend, Counter, CtEntry, DatagramHead, DatagramKey, DestinationKey, EntryView,
@@ -124,6 +126,13 @@ pub trait Tables {
 
     /// A datagram in parts, in place.
     type Datagram: DatagramSlot;
+
+    /// Room for an entry that is being made.
+    type Scratch: DerefMut<Target = CtEntry>;
+
+    /// Room for an entry; in the kernel each CPU has one, so that the stack need not hold it. What is in it is of no
+    /// meaning, and it may be borrowed once at a time.
+    fn scratch(&self) -> Option<Self::Scratch>;
 
     /// Node-wide settings; `None` while the daemon has not filled them.
     fn settings(&self) -> Option<&Settings>;

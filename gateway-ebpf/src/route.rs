@@ -7,7 +7,7 @@ use aya_ebpf::{
     },
     helpers::generated::bpf_fib_lookup,
 };
-use core::ffi::c_void;
+use core::{ffi::c_void, mem::MaybeUninit};
 use gateway_common::{
     abi::{Addr, LinkAddresses, Mac},
     tables::{Route, RouteQuery},
@@ -60,6 +60,10 @@ impl Hook for Tc {
     }
 }
 
+/// Words of 64 bits in the kernel's structure.
+const WORDS: usize = core::mem::size_of::<FibParameters>() / 8;
+const _: () = assert!(WORDS * 8 == core::mem::size_of::<FibParameters>());
+
 /// What the kernel wrote; which fields mean something depends on its code.
 struct Answer {
     ifindex: u32,
@@ -73,8 +77,14 @@ struct Answer {
 /// such a function must return a number and write every field of what it is lent.
 #[inline(never)]
 fn lookup(ctx: *mut c_void, query: &RouteQuery, total_len: u16, answer: &mut Answer) -> u32 {
-    // SAFETY: all fields are integers, for which zero is valid.
-    let mut fib: FibParameters = unsafe { core::mem::zeroed() };
+    let mut room = MaybeUninit::<[u64; WORDS]>::uninit();
+    // Word by word: where the compiler sees that all of it is cleared it calls `memset`, which takes a frame of its own.
+    for word in 0..WORDS {
+        // SAFETY: within the room.
+        unsafe { room.as_mut_ptr().cast::<u64>().add(word).write_volatile(0) };
+    }
+    // SAFETY: the room is as large and at least as aligned; all fields are integers, for which zero is valid.
+    let fib = unsafe { &mut *room.as_mut_ptr().cast::<FibParameters>() };
     fib.family = FAMILY_IPV4;
     fib.l4_protocol = query.protocol;
     fib.__bindgen_anon_1.tot_len = total_len;
@@ -84,11 +94,11 @@ fn lookup(ctx: *mut c_void, query: &RouteQuery, total_len: u16, answer: &mut Ans
     fib.__bindgen_anon_4.ipv4_dst = query.dst.to_be();
     let size = core::mem::size_of::<FibParameters>() as i32;
     // SAFETY: the context is the one of this run, the parameters are initialised and `size` long.
-    let result = unsafe { bpf_fib_lookup(ctx, &raw mut fib, size, 0) };
+    let result = unsafe { bpf_fib_lookup(ctx, fib, size, 0) };
     answer.ifindex = fib.ifindex;
     // SAFETY: an integer; the kernel replaces the destination by the next hop's address.
     answer.next_hop = Addr::from_be(unsafe { fib.__bindgen_anon_4.ipv4_dst });
-    answer.link = link_addresses(&fib);
+    answer.link = link_addresses(fib);
     // SAFETY: an integer; the kernel writes the MTU in place of the length since 5.12 (commit e1850ea9bd9e).
     answer.mtu = unsafe { fib.__bindgen_anon_1.mtu_result };
     answer.pad = 0;

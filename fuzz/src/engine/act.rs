@@ -238,7 +238,7 @@ fn reroute(world: &mut World, value: u8) {
     let route = match value >> 2 & 7 {
         0 => Route::None,
         1 => Route::Disabled,
-        2 => Route::TooLarge { ifindex },
+        2 => Route::TooLarge { ifindex, mtu: 1300 },
         3 => Route::Unresolved { ifindex: 2, next_hop },
         4 => plan::route(Side::External),
         _ => plan::route(Side::Internal),

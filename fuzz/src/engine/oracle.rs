@@ -40,7 +40,7 @@ pub fn check(world: &mut World, passage: &Passage<'_>) {
             assert_not_ours(world, passage);
             after.assert_nothing_entered(passage.books);
         }
-        Verdict::Drop(_) => {
+        Verdict::Drop(_) | Verdict::Held => {
             assert_untouched(passage);
             after.assert_nothing_entered(passage.books);
         }

@@ -123,6 +123,12 @@ pub fn remember<T: Tables>(
     if datagram.claim(0, part.units) { Ok(()) } else { Err(DropReason::BadFragment) }
 }
 
+/// The first part is not sent: the others shall not be either.
+#[inline(always)]
+pub fn forget<T: Tables>(tables: &T, flow_key: &FlowKey, id: u16) {
+    tables.forget_datagram(&DatagramKey::new(flow_key.side(), flow_key.src, id));
+}
+
 /// Has a first part of this very datagram come before?
 #[inline(always)]
 fn is_under_way<T: Tables>(tables: &T, key: &DatagramKey, flow_key: &FlowKey, id: u16, now_ns: u64) -> bool {

@@ -122,7 +122,7 @@ fn progress<T: Tables>(tables: &T, table: FlowTable, transport: &Transport) -> P
         return moved(tables, &pair_key);
     };
     let is_original = own.entry.flags.contains(EntryFlags::ORIGINAL);
-    let step = conntrack::step(own.entry.seen, pair.entry.seen, is_original, transport.segment);
+    let step = conntrack::step_outlined(own.entry.seen, pair.entry.seen, is_original, transport.segment);
     own.slot.set_progress(&transport.key, step.own, step.state);
     pair.slot.set_progress(&pair_key, step.pair, step.state);
     if matches!(table, FlowTable::HalfOpen) && conntrack::is_promoted(step.state) {
@@ -144,7 +144,9 @@ fn moved<T: Tables>(tables: &T, key: &FlowKey) -> Progress {
 /// here; whoever opens flows relies on that order (`open::claim`). When the table is full everything stays as it was.
 #[inline(never)]
 fn promote<T: Tables>(tables: &T, key: &FlowKey, now_ns: u64) -> Result<(), DropReason> {
-    let mut entry = CtEntry::zeroed();
+    let Some(mut entry) = tables.scratch() else {
+        return Err(DropReason::NotConfigured);
+    };
     if !copy_half_open(tables, key, &mut entry) {
         return still_known(tables, key);
     }

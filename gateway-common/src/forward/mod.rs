@@ -218,8 +218,7 @@ fn translate_flow<P: Packet, T: Tables, const IS_PART: bool>(
         Some(hit) if !hit.reopens(transport.segment) => {
             (flow.tenant, flow.pair) = (hit.entry.tenant, hit.entry.pair);
             if hit.is_ended() {
-                let flow = (&transport.key, hit);
-                return Ok(refuse::refuse_ended(packet, tables, &frame.ip, transport.segment, flow)?);
+                return Err(Break::Stage(Stage::Tell));
             }
         }
         _ => match decide_first(tables, frame.side, &transport, flow) {
@@ -228,19 +227,22 @@ fn translate_flow<P: Packet, T: Tables, const IS_PART: bool>(
                 answer_echo(packet, tables, &frame.ip)?;
                 return Ok(Verdict::Reply);
             }
-            Decision::Drop(reason) => {
-                let why = (reason, flow.tenant);
-                return Ok(refuse::refuse(packet, tables, &frame.ip, transport.segment, why)?);
+            Decision::Drop(reason) if refuse::is_answered(reason, transport.segment) => {
+                return Err(Break::Stage(Stage::Tell));
             }
+            Decision::Drop(reason) => return Err(reason.into()),
             Decision::Open => {}
         },
     }
     // The route does not depend on the port of a new flow, which is chosen last: a refused packet leaves no entry.
     let hop = hop::find(packet, tables, frame, (flow.pair.dst, flow.pair.src))?;
-    match &hit {
+    if IS_PART {
+        fragment::remember(tables, &transport.key, flow, FirstPart::of(&frame.ip), now_ns)?;
+    }
+    let tracked = match &hit {
         Some(hit) if !hit.is_ended() && flow.is_served_by(&hit.entry.pair) => {
             flow.pair = hit.entry.pair;
-            known::advance(tables, hit, &transport, now_ns)?;
+            known::advance(tables, hit, &transport, now_ns)
         }
         _ => {
             // The tuple is used again, and policy now sends it elsewhere than the connection that ended; or the daemon
@@ -248,11 +250,14 @@ fn translate_flow<P: Packet, T: Tables, const IS_PART: bool>(
             if let Some(hit) = &hit {
                 known::forget(tables, hit.table, &transport.key, &hit.entry.pair);
             }
-            open::enter(tables, flow, &transport, now_ns)?;
+            open::enter(tables, flow, &transport, now_ns)
         }
-    }
-    if IS_PART {
-        fragment::remember(tables, &transport.key, flow, FirstPart::of(&frame.ip), now_ns)?;
+    };
+    if let Err(reason) = tracked {
+        if IS_PART {
+            fragment::forget(tables, &transport.key, frame.ip.id);
+        }
+        return Err(reason.into());
     }
     Ok(hop::send(packet, tables, frame, &transport.key, flow, &hop)?)
 }

@@ -93,7 +93,8 @@ pub fn enter<T: Tables>(
     if now_ns >= settings.lease_until_ns {
         return Err(DropReason::NoLease);
     }
-    let mut entry = CtEntry::open(flow.pair, transport.key, flow.tenant, flow.direction, now_ns);
+    let mut entry = tables.scratch().ok_or(DropReason::NotConfigured)?;
+    *entry = CtEntry::open(flow.pair, transport.key, flow.tenant, flow.direction, now_ns);
     entry.epoch = settings.epoch;
     entry.generation = settings.generation;
     entry.owner = settings.node;

@@ -65,7 +65,7 @@ pub fn refuse_ended<P: Packet, T: Tables>(
 
 /// Does a packet that is dropped for this reason get an answer?
 #[inline(always)]
-const fn is_answered(reason: DropReason, segment: Segment) -> bool {
+pub const fn is_answered(reason: DropReason, segment: Segment) -> bool {
     match reason {
         DropReason::RefusedNoBackend | DropReason::RefusedDraining => true,
         DropReason::FlowReset => segment.seen().contains(Seen::ACK) && !segment.seen().contains(Seen::RST),

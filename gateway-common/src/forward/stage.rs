@@ -20,7 +20,7 @@ pub enum Stage {
     FirstPart = 1,
     /// A later part of a datagram.
     LaterPart = 2,
-    /// A packet that cannot go on, whose sender is told so.
+    /// A packet that goes no further, whose sender is told so.
     Tell = 3,
 }
 

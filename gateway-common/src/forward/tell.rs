@@ -1,6 +1,6 @@
-//! Packets that cannot go on from here: the time to live ends, or the next link is too small. Their sender is told, as by
-//! every router (RFC 1812 sections 4.3.3 and 5.3.1). The common path has found that out, and comes here; everything is
-//! looked up again.
+//! Packets whose sender is told that they go no further: policy refuses them aloud, their flow was ended, their time to
+//! live ends here, or the next link is too small (as of every router: RFC 1812 sections 4.3.3 and 5.3.1). The common path
+//! has found that out, and comes here; everything is looked up again.
 //!
 //! The gateway never makes fragments: a packet that is too large is refused with the size that fits even if it allows
 //! to be cut, which every stack takes into account.
@@ -9,7 +9,7 @@ use super::{
     Decision, Flow, Frame, decide_first,
     hop::{self, NoWay},
     known,
-    refuse::may_be_answered,
+    refuse::{self, may_be_answered},
     settle,
 };
 use crate::{
@@ -42,10 +42,19 @@ fn decide<P: Packet, T: Tables>(
 ) -> Result<Verdict, DropReason> {
     let transport = Transport::parse(packet, &frame.ip, frame.side)?;
     match known::find(tables, &transport.key) {
-        Some(hit) => (flow.tenant, flow.pair) = (hit.entry.tenant, hit.entry.pair),
-        None => match decide_first(tables, frame.side, &transport, flow) {
+        Some(hit) if !hit.reopens(transport.segment) => {
+            (flow.tenant, flow.pair) = (hit.entry.tenant, hit.entry.pair);
+            if hit.is_ended() {
+                let flow = (&transport.key, &hit);
+                return refuse::refuse_ended(packet, tables, &frame.ip, transport.segment, flow);
+            }
+        }
+        _ => match decide_first(tables, frame.side, &transport, flow) {
             Decision::Open => {}
-            Decision::Drop(reason) => return Err(reason),
+            Decision::Drop(reason) => {
+                let why = (reason, flow.tenant);
+                return refuse::refuse(packet, tables, &frame.ip, transport.segment, why);
+            }
             Decision::Pass | Decision::Answer => return Err(DropReason::NoFlow),
         },
     }

@@ -15,14 +15,31 @@ pub struct Budget {
 
 /// Every program of the object.
 ///
-/// The gateway's own programs had 4,500 to 4,800 instructions when this was written. Longer ones take longer to verify:
-/// the kernel follows every way through them and gives up after a million steps. Their stack is bounded by the kernel
-/// alone.
-pub const BUDGETS: [Budget; 9] = [
-    Budget { program: "tc_external", instructions: 7_500, stack: stack::LIMIT },
-    Budget { program: "tc_internal", instructions: 7_500, stack: stack::LIMIT },
-    Budget { program: "xdp_external", instructions: 7_500, stack: stack::LIMIT },
-    Budget { program: "xdp_internal", instructions: 7_500, stack: stack::LIMIT },
+/// The entry points had 3,550 to 3,750 instructions when this was written. Longer ones take longer to verify: the kernel
+/// follows every way through them and gives up after a million steps. Their stack is bounded by the kernel alone.
+pub const BUDGETS: [Budget; 27] = [
+    Budget { program: "tc_external", instructions: 5_000, stack: stack::LIMIT },
+    Budget { program: "tc_internal", instructions: 5_000, stack: stack::LIMIT },
+    Budget { program: "xdp_external", instructions: 5_000, stack: stack::LIMIT },
+    Budget { program: "xdp_internal", instructions: 5_000, stack: stack::LIMIT },
+    Budget { program: "tc_first_part_external", instructions: 6_000, stack: stack::LIMIT },
+    Budget { program: "tc_first_part_internal", instructions: 6_000, stack: stack::LIMIT },
+    Budget { program: "tc_later_part_external", instructions: 3_000, stack: stack::LIMIT },
+    Budget { program: "tc_later_part_internal", instructions: 3_000, stack: stack::LIMIT },
+    Budget { program: "tc_quoted_external", instructions: 3_000, stack: stack::LIMIT },
+    Budget { program: "tc_quoted_internal", instructions: 3_000, stack: stack::LIMIT },
+    Budget { program: "tc_tell_external", instructions: 4_000, stack: stack::LIMIT },
+    Budget { program: "tc_tell_internal", instructions: 4_000, stack: stack::LIMIT },
+    Budget { program: "xdp_first_part_external", instructions: 6_000, stack: stack::LIMIT },
+    Budget { program: "xdp_first_part_internal", instructions: 6_000, stack: stack::LIMIT },
+    Budget { program: "xdp_later_part_external", instructions: 3_000, stack: stack::LIMIT },
+    Budget { program: "xdp_later_part_internal", instructions: 3_000, stack: stack::LIMIT },
+    Budget { program: "xdp_quoted_external", instructions: 3_000, stack: stack::LIMIT },
+    Budget { program: "xdp_quoted_internal", instructions: 3_000, stack: stack::LIMIT },
+    Budget { program: "xdp_tell_external", instructions: 4_000, stack: stack::LIMIT },
+    Budget { program: "xdp_tell_internal", instructions: 4_000, stack: stack::LIMIT },
+    Budget { program: "resume_external", instructions: 2_000, stack: stack::LIMIT },
+    Budget { program: "resume_internal", instructions: 2_000, stack: stack::LIMIT },
     Budget { program: "expire", instructions: 500, stack: 256 },
     Budget { program: "bench_empty_tc", instructions: 2, stack: 32 },
     Budget { program: "bench_empty_xdp", instructions: 2, stack: 32 },

@@ -70,14 +70,16 @@ impl Books {
         let more = |counter: Counter| self.counter(counter) - books.counter(counter);
         let drops = self.dropped() - books.dropped();
         let answers = more(Counter::ArpAnswered) + more(Counter::EchoAnswered);
-        let counted = [more(Counter::Passed), more(Counter::Translated), drops + answers];
+        let held = more(Counter::FragmentsHeld);
+        let counted = [more(Counter::Passed), more(Counter::Translated), drops + answers, held];
         let expected = match verdict {
-            Verdict::Pass => [1, 0, 0],
-            Verdict::Redirect { .. } | Verdict::RedirectNeighbour { .. } => [0, 1, 0],
+            Verdict::Pass => [1, 0, 0, 0],
+            Verdict::Redirect { .. } | Verdict::RedirectNeighbour { .. } => [0, 1, 0, 0],
             // What is refused aloud is dropped, too; an answer of another kind is not.
-            Verdict::Drop(_) | Verdict::Reply => [0, 0, 1],
+            Verdict::Drop(_) | Verdict::Reply => [0, 0, 1, 0],
+            Verdict::Held => [0, 0, 0, 1],
         };
-        assert_eq!(counted, expected, "{verdict:?}: passed, translated, dropped or answered");
+        assert_eq!(counted, expected, "{verdict:?}: passed, translated, dropped or answered, held");
         if let Verdict::Drop(reason) = verdict {
             let count = |books: &Self| books.drops.get(reason).copied().unwrap_or_default();
             assert_eq!(count(self) - count(books), 1, "counted under another reason than {reason:?}");

@@ -18,6 +18,7 @@ use crate::{
     verdict::Verdict,
 };
 use std::{
+    boxed::Box,
     collections::{BTreeMap, HashMap, VecDeque},
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
     thread,
@@ -317,6 +318,11 @@ impl FlowSlot for Slot {
 impl Tables for Cpu {
     type Slot = Slot;
     type Datagram = MemoryDatagram;
+    type Scratch = Box<CtEntry>;
+
+    fn scratch(&self) -> Option<Box<CtEntry>> {
+        self.config.scratch()
+    }
 
     fn tenant(&self, tenant: TenantId) -> Option<TenantSettings> {
         self.config.tenant(tenant)

@@ -117,6 +117,11 @@ impl<'a, L: Look, R: Routes> Recorder<'a, L, R> {
 impl<L: Look, R: Routes> Tables for Recorder<'_, L, R> {
     type Slot = MemorySlot;
     type Datagram = MemoryDatagram;
+    type Scratch = Box<CtEntry>;
+
+    fn scratch(&self) -> Option<Box<CtEntry>> {
+        self.overlay.scratch()
+    }
 
     fn settings(&self) -> Option<&Settings> {
         let found = (self.settings.node != 0).then(|| words::settings(&self.settings));
