@@ -28,6 +28,8 @@ const OFFSET_WITHOUT_OPTIONS: u8 = 5 << 4;
 const DONT_FRAGMENT: u16 = 0x4000;
 /// The bits of the type of service that are not ECN's (RFC 3168): what is sent here belongs to no ECN-capable flow.
 const DSCP: u8 = 0xfc;
+/// The type of service that errors are sent with (RFC 1812 section 4.3.2.5).
+const INTERNETWORK_CONTROL: u8 = 0xc0;
 
 /// A length within an IP packet as its header counts it.
 #[inline(always)]
@@ -50,7 +52,7 @@ pub fn tcp_reset<P: Packet>(packet: &mut P, ip: &Ipv4) -> Result<(), Refused> {
     packet.resize(at + TCP_HEADER_LEN)?;
     reset.store(packet, at)?;
     store_tcp_checksum(packet, at, ip, reset.sum())?;
-    store_ip(packet, ip, ip.dst, Protocol::Tcp, TCP_HEADER_LEN)?;
+    store_ip(packet, ip, (ip.dst, ip.tos & DSCP), Protocol::Tcp, TCP_HEADER_LEN)?;
     send_back(packet, sender, receiver)
 }
 
@@ -186,7 +188,7 @@ pub fn icmp_error<P: Packet>(
         sum = sum.long(word);
     }
     store_icmp(packet, at, kind, (!sum.fold(), complaint.word))?;
-    store_ip(packet, ip, src, Protocol::Icmp, ERROR_LEN)?;
+    store_ip(packet, ip, (src, INTERNETWORK_CONTROL), Protocol::Icmp, ERROR_LEN)?;
     store_ethertype(packet, &link)?;
     send_back(packet, sender, receiver)
 }
@@ -234,12 +236,12 @@ fn quote<P: Packet>(packet: &P, offset: usize) -> Option<[u32; QUOTED_WORDS]> {
 fn store_ip<P: Packet>(
     packet: &mut P,
     refused: &Ipv4,
-    src: Addr,
+    (src, tos): (Addr, u8),
     protocol: Protocol,
     payload_len: usize,
 ) -> Result<(), Refused> {
     let dst = refused.src;
-    let version_and_tos = u16::from_ne_bytes([0x45, refused.tos & DSCP]);
+    let version_and_tos = u16::from_ne_bytes([0x45, tos]);
     let total_len = octets(ipv4::HEADER_LEN + payload_len).to_be();
     let ttl_and_protocol = u16::from_ne_bytes([ORIGINATED_TTL, protocol as u8]);
     let sum = Sum::NONE

@@ -5,7 +5,7 @@
 
 use super::{
     compare::Discrepancy,
-    conversation::{Conversation, Role, Send, Talk, What},
+    conversation::{Conversation, Cut, Role, Send, Talk, What},
     not_yet::NotYet,
     sight::Seen,
 };
@@ -123,10 +123,18 @@ differences! {
     SynInConnection = "syn-in-connection", syn_in_connection;
     /// Source quench is dropped, not translated. Nobody should send it any more, and every host must ignore it (RFC 6633).
     SourceQuench = "source-quench", source_quench;
+    /// An error of the gateway's own quotes the header and eight bytes of the packet (RFC 792), which is what every stack needs, and
+    /// may not be cut on the way. The kernel quotes as much as fits 576 bytes.
+    ShortQuote = "short-quote", short_quote;
+    /// Parts of a datagram that never becomes whole are sent on. Conntrack puts datagrams together before it looks at them, and
+    /// keeps what stays incomplete; ours sends each part on as it comes, and the end waits for the rest in vain.
+    IncompleteDatagram = "incomplete-datagram", incomplete_datagram;
 }
 
 /// Windows of scripts are not scaled.
 const LARGEST_WINDOW: u32 = 0xffff;
+/// An IP header, an ICMP header, an IP header and eight bytes.
+const SHORT_ERROR: u16 = 20 + 8 + 20 + 8;
 /// ICMP type.
 const SOURCE_QUENCH: u8 = 4;
 
@@ -224,6 +232,33 @@ fn source_quench(case: &Case<'_>) -> bool {
     let sent = |send: &Send| matches!(send.what, What::Error { kind: (SOURCE_QUENCH, _), .. });
     matches!(&ip.transport, Transport::Icmp(icmp) if icmp.kind == SOURCE_QUENCH)
         && case.sent().iter().any(sent)
+}
+
+fn short_quote(case: &Case<'_>) -> bool {
+    let Some((ours, theirs)) = case.both() else { return false };
+    let (Transport::Icmp(own), Transport::Icmp(other)) = (&ours.transport, &theirs.transport) else {
+        return false;
+    };
+    let same_quote = match (&own.body, &other.body) {
+        (IcmpBody::Error { rest, quoted }, IcmpBody::Error { rest: other_rest, quoted: other_quoted }) => {
+            let header = |ip: &Ipv4| (ip.src, ip.dst, ip.id, ip.ttl, ip.total_length, ip.protocol);
+            rest == other_rest && header(quoted) == header(other_quoted)
+        }
+        _ => false,
+    };
+    let header = |ip: &Ipv4| (ip.src, ip.dst, ip.tos, ip.ttl);
+    let is_last_hop = case.sent().iter().any(|send| send.ttl <= 1);
+    same_quote
+        && header(ours) == header(theirs)
+        && (own.kind, own.code) == (other.kind, other.code)
+        && (ours.total_length == SHORT_ERROR && theirs.total_length >= SHORT_ERROR)
+        && is_last_hop
+}
+
+fn incomplete_datagram(case: &Case<'_>) -> bool {
+    let is_part = |ip: &Ipv4| ip.more_fragments || ip.fragment_offset > 0;
+    let never_whole = |send: &Send| send.cut.is_some_and(Cut::is_incomplete);
+    case.only_ours().and_then(Seen::ip).is_some_and(is_part) && case.sent().iter().any(never_whole)
 }
 
 /// The segment, if it is one.

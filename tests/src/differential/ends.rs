@@ -1,5 +1,10 @@
 //! The scripted ends of a lab: packet sockets on all its wires.
 
+use std::{
+    thread,
+    time::{Duration, Instant},
+};
+
 use super::{
     conversation::{Conversation, Round, Talk},
     frame::Map,
@@ -26,6 +31,9 @@ struct End {
     towards_gateway: Fence,
     from_gateway: Fence,
 }
+
+/// How long a gateway may keep parts of datagrams: longer than ours does.
+const PATIENCE: Duration = Duration::from_secs(3);
 
 /// All wires of a lab.
 #[derive(Debug)]
@@ -62,8 +70,19 @@ impl<'lab> Ends<'lab> {
             }
             self.settle();
             self.deliver(round, &slots, &mut running);
+            self.await_parts(round, &slots, &mut running);
         }
         running.into_iter().map(Running::sights).collect()
+    }
+
+    /// A gateway may keep parts that came before the first one, and send them on a moment later: where the first part of
+    /// a whole datagram has arrived, the others follow.
+    fn await_parts(&self, round: usize, slots: &[Option<usize>], running: &mut [Running<'_>]) {
+        let deadline = Instant::now() + PATIENCE;
+        while running.iter().any(|conversation| conversation.lacks_parts(round)) && Instant::now() < deadline {
+            thread::yield_now();
+            self.deliver(round, slots, running);
+        }
     }
 
     fn end(&self, place: Place) -> &End {

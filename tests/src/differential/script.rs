@@ -135,6 +135,15 @@ impl<'a> Running<'a> {
         self.arrived.entry((round, place)).or_default().push(frame);
     }
 
+    /// Has a first part arrived in this round whose others, which were all sent, have not?
+    pub fn lacks_parts(&self, round: usize) -> bool {
+        self.arrived.iter().filter(|((arrived, _), _)| *arrived == round).any(|(_, frames)| {
+            whole(frames).iter().flatten().filter_map(Frame::ipv4).any(|ip| {
+                ip.more_fragments && ip.fragment_offset == 0 && ip.id != incomplete_id(self.index)
+            })
+        })
+    }
+
     /// Which socket the server answers, and what an error may be about.
     fn learn(&mut self, place: Place, frame: &[u8]) -> Option<()> {
         let ip = frame.get(ETHERNET..)?;

@@ -70,7 +70,7 @@ fn syn(src: End, dst: End) -> Packet {
 fn unreachable(src: End, dst: End, datagram: &Packet) -> Packet {
     let frame = datagram.build();
     let error = Packet::icmp_error(dst.0, src.0, IcmpError::PortUnreachable, &frame);
-    from_gateway(error.payload(&frame[14..14 + 28]))
+    from_gateway(error.payload(&frame[14..14 + 28])).tos(0xc0)
 }
 
 /// One new flow of each way in which a pool is asked, all of tenant 1.

@@ -134,7 +134,7 @@ fn too_large(rig: &mut Rig) {
     let first = tcp(SYN)((NPCI, 40_000), (INGRESS_VIP, 8643)).payload(&payload(1460)).fragment(0, true);
     let frame = first.build();
     let error = Packet::icmp_error(INGRESS_VIP, NPCI, IcmpError::FragmentationNeeded { mtu: 600 }, &frame);
-    let error = error.payload(&frame[14..14 + 28]).id(0).ttl(64);
+    let error = error.payload(&frame[14..14 + 28]).id(0).ttl(64).tos(0xc0);
     rig.step("the first part", outside, &first, &refused(DropReason::MtuExceeded, 3, outside, &error));
 }
 

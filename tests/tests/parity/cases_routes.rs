@@ -67,7 +67,7 @@ fn expired<'a>(wire: Wire, packet: &Packet, own: Ipv4Addr) -> Expect<'a> {
 /// An ICMP error of the gateway's own about a packet: it quotes the header and eight bytes.
 fn error(packet: &Packet, own: Ipv4Addr, sender: Ipv4Addr, error: IcmpError) -> Packet {
     let frame = packet.build();
-    Packet::icmp_error(own, sender, error, &frame).payload(&frame[14..14 + 28]).id(0).ttl(64)
+    Packet::icmp_error(own, sender, error, &frame).payload(&frame[14..14 + 28]).id(0).ttl(64).tos(0xc0)
 }
 
 /// One byte over.

@@ -82,6 +82,11 @@ fn decided() -> Vec<Example> {
     let ping = Send::new(Role::Client, What::EchoRequest { sequence: 1, length: 0 });
     let mut wrong = datagram();
     wrong.defect = Some(Defect::TransportChecksum);
+    let [mut cut, mut last] = [(); 2].map(|()| datagram());
+    cut.cut = Some(Cut { size: 48, order: Order::LastMissing });
+    last.ttl = 1;
+    let quoted = Packet::udp(CLIENT, SERVICE).payload(&[7; 100]).build();
+    let error = Packet::icmp_error(gateway, client, IcmpError::TtlExceeded, &quoted);
     let refused = vec![
         tcp_by(Role::Client, SYN, 100),
         tcp_by(Role::Server, RST | ACK, 0),
@@ -112,23 +117,22 @@ fn decided() -> Vec<Example> {
             error_about((4, 0)),
             &Packet::icmp(client, gateway, (4, 0), [0; 4]).payload(&[0; 28]),
         ),
+        Example {
+            justified_by: Difference::ShortQuote,
+            rounds: vec![last],
+            ours: seen(&error.clone().payload(&quoted[14..14 + 28])),
+            theirs: seen(&error.dont_fragment(false)),
+        },
+        only_ours(Difference::IncompleteDatagram, vec![cut], &Packet::udp(CLIENT, SERVICE).fragment(0, true)),
     ]
 }
 
 fn not_yet() -> Vec<Example> {
-    let (client, gateway) = ([192, 0, 2, 150].into(), [192, 0, 2, 10].into());
-    let quoted = Packet::udp(SERVICE, CLIENT).build();
-    let error = |kind| Packet::icmp_error(client, gateway, kind, &quoted);
-    let [mut cut, mut last, mut spoofed, mut wrong] = [(); 4].map(|()| datagram());
+    let [mut spoofed, mut wrong] = [(); 2].map(|()| datagram());
     wrong.defect = Some(Defect::IpChecksum);
-    cut.cut = Some(Cut { size: 48, order: Order::Straight });
-    last.ttl = 1;
     spoofed.target = Target::Forbidden(Forbidden::SpoofedTenant);
     let gap = Difference::NotYet;
     let all = vec![
-        only_theirs(gap(NotYet::IcmpErrors), error_about((3, 1)), &error(IcmpError::HostUnreachable)),
-        only_theirs(gap(NotYet::Fragments), cut, &Packet::udp(CLIENT, SERVICE)),
-        only_theirs(gap(NotYet::TimeExceeded), last, &error(IcmpError::TtlExceeded)),
         only_ours(gap(NotYet::SpoofedTenant), vec![spoofed], &Packet::udp(CLIENT, SERVICE)),
         only_ours(
             gap(NotYet::HeaderChecksum),
