@@ -53,7 +53,7 @@ pub const PORT_TRIES_MAX: u32 = 32;
 
 /// Datagrams in parts that are under way at a time, over all sources. They are there for a moment each; where more come,
 /// those that were heard of least recently are forgotten, and their later parts dropped (`fragment_unmatched`).
-pub const DATAGRAMS_MAX: u32 = 4_096;
+pub const DATAGRAMS_MAX: u32 = 8_192;
 
 /// How long the parts of a datagram may take. Hosts wait 15 s and more for them (RFC 1122 section 3.3.2), but an
 /// identification may be used again soon (RFC 6864), so this is not longer.
@@ -61,7 +61,7 @@ pub const DATAGRAM_LIFETIME_NS: u64 = 15_000_000_000;
 
 /// Bytes of the ring buffer through which parts that came too early reach the daemon. When it is full they are dropped
 /// (`fragment_unmatched`).
-pub const HELD_BYTES: u32 = 1024 * 1024;
+pub const HELD_BYTES: u32 = 4 * 1024 * 1024;
 
 /// Longest frame that can be kept for a moment, in bytes; longer ones are dropped (`fragment_unmatched`).
 pub const HELD_FRAME_MAX: usize = 2_032;

@@ -159,6 +159,10 @@ impl DatagramSlot for MemoryDatagram {
         self.head().is_of(datagram, now_ns)
     }
 
+    fn is_over(&self, now_ns: u64) -> bool {
+        now_ns >= self.head().deadline_ns
+    }
+
     fn head(&self) -> DatagramHead {
         self.0.borrow().head
     }

@@ -195,6 +195,12 @@ impl DatagramSlot for DatagramInPlace {
     }
 
     #[inline(always)]
+    fn is_over(&self, now_ns: u64) -> bool {
+        // SAFETY: as in `head`.
+        now_ns >= unsafe { (&raw const (*self.0).head.deadline_ns).read() }
+    }
+
+    #[inline(always)]
     fn head(&self) -> DatagramHead {
         // SAFETY: a map value stays mapped for the run of the program, and any bytes are a valid head.
         unsafe { (&raw const (*self.0).head).read() }

@@ -4,9 +4,9 @@ use super::{Addr, Side, TenantId};
 use crate::limits::HELD_FRAME_MAX;
 use bytemuck::{Pod, Zeroable};
 
-/// Datagrams in parts that one source may have under way at a time, a power of two. The next one takes the place of one
-/// of its own, never of another source's.
-pub const DATAGRAMS_PER_SOURCE: u16 = 64;
+/// Datagrams in parts that one source may have under way at a time, a power of two. Each has two places that it may be
+/// in; where both are taken it takes that of one of its own source's, never of another's.
+pub const DATAGRAMS_PER_SOURCE: u16 = 512;
 
 /// Words of the bit set of what has come: one bit for each 8 bytes of at most 64 KiB.
 pub const RECEIVED_WORDS: usize = 128;
@@ -23,10 +23,20 @@ pub struct DatagramKey {
 }
 
 impl DatagramKey {
-    /// The place of the datagram with this identification (as it stands in memory).
+    /// The first place of the datagram with this identification (as it stands in memory): those of hosts that count
+    /// are all different.
     #[inline(always)]
     pub const fn new(side: Side, src: Addr, id: u16) -> Self {
         Self { src, place: u16::from_be(id) & (DATAGRAMS_PER_SOURCE - 1), side: side as u8, pad: 0 }
+    }
+
+    /// The second place.
+    #[inline(always)]
+    #[must_use]
+    pub const fn other(self, id: u16) -> Self {
+        // Knuth's multiplicative hash: 2^16 divided by the golden ratio.
+        let place = u16::from_be(id).wrapping_mul(40_503) >> 7;
+        Self { place: place & (DATAGRAMS_PER_SOURCE - 1), ..self }
     }
 }
 

@@ -102,8 +102,8 @@ pub fn remember<T: Tables>(
     part: FirstPart,
     now_ns: u64,
 ) -> Result<(), DropReason> {
-    let key = DatagramKey::new(flow_key.side(), flow_key.src, part.id);
-    if !is_under_way(tables, &key, flow_key, part.id, now_ns) {
+    let mut key = DatagramKey::new(flow_key.side(), flow_key.src, part.id);
+    if !is_under_way(tables, &mut key, flow_key, part.id, now_ns) {
         let head = DatagramHead {
             dst: flow_key.dst,
             id: part.id,
@@ -125,17 +125,41 @@ pub fn remember<T: Tables>(
 
 /// The first part is not sent: the others shall not be either.
 #[inline(always)]
-pub fn forget<T: Tables>(tables: &T, flow_key: &FlowKey, id: u16) {
-    tables.forget_datagram(&DatagramKey::new(flow_key.side(), flow_key.src, id));
+pub fn forget<T: Tables>(tables: &T, flow_key: &FlowKey, id: u16, now_ns: u64) {
+    let mut key = DatagramKey::new(flow_key.side(), flow_key.src, id);
+    if is_under_way(tables, &mut key, flow_key, id, now_ns) {
+        tables.forget_datagram(&key);
+    }
 }
 
-/// Has a first part of this very datagram come before?
+/// Has a first part of this very datagram come before? `key` becomes the place where it is, or is to be.
 #[inline(always)]
-fn is_under_way<T: Tables>(tables: &T, key: &DatagramKey, flow_key: &FlowKey, id: u16, now_ns: u64) -> bool {
-    match tables.datagram(key) {
-        Some(datagram) => datagram.is_of((flow_key.dst, id, flow_key.protocol_number()), now_ns),
-        None => false,
+fn is_under_way<T: Tables>(
+    tables: &T,
+    key: &mut DatagramKey,
+    flow_key: &FlowKey,
+    id: u16,
+    now_ns: u64,
+) -> bool {
+    let wanted = (flow_key.dst, id, flow_key.protocol_number());
+    let (first, other) = (*key, key.other(id));
+    let first_is_free = match tables.datagram(&first) {
+        Some(datagram) if datagram.is_of(wanted, now_ns) => return true,
+        Some(datagram) => datagram.is_over(now_ns),
+        None => true,
+    };
+    let other_is_free = match tables.datagram(&other) {
+        Some(datagram) if datagram.is_of(wanted, now_ns) => {
+            *key = other;
+            return true;
+        }
+        Some(datagram) => datagram.is_over(now_ns),
+        None => true,
+    };
+    if !first_is_free && other_is_free {
+        *key = other;
     }
+    false
 }
 
 /// Bytes as units of 8.
@@ -155,8 +179,15 @@ fn send_later_part<P: Packet, T: Tables>(
     now_ns: u64,
 ) -> Result<Option<Verdict>, DropReason> {
     let ip = &frame.ip;
-    let key = DatagramKey::new(frame.side, ip.src, ip.id);
-    let Some((datagram, head)) = find(tables, &key, ip, now_ns) else {
+    let mut key = DatagramKey::new(frame.side, ip.src, ip.id);
+    let found = match find(tables, &key, ip, now_ns) {
+        None => {
+            key = key.other(ip.id);
+            find(tables, &key, ip, now_ns)
+        }
+        found => found,
+    };
+    let Some((datagram, head)) = found else {
         return Ok(None);
     };
     flow.tenant = head.tenant;

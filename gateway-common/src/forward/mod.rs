@@ -255,7 +255,7 @@ fn translate_flow<P: Packet, T: Tables, const IS_PART: bool>(
     };
     if let Err(reason) = tracked {
         if IS_PART {
-            fragment::forget(tables, &transport.key, frame.ip.id);
+            fragment::forget(tables, &transport.key, frame.ip.id, now_ns);
         }
         return Err(reason.into());
     }

@@ -23,11 +23,11 @@ use gateway_common::{
 
 use crate::metrics::labels::PartFate;
 
-/// Frames that wait at a time, over all sources: 2 MiB.
-const FRAMES_MAX: usize = 1_024;
+/// Frames that wait at a time, over all sources: 8 MiB.
+const FRAMES_MAX: usize = 4_096;
 
-/// Frames that wait at a time of one source: three datagrams of 64 KiB in parts of 1,480 bytes.
-const FRAMES_MAX_PER_SOURCE: usize = 135;
+/// Frames that wait at a time of one source: a dozen datagrams of 64 KiB in parts of 1,480 bytes.
+const FRAMES_MAX_PER_SOURCE: usize = 540;
 
 /// How long a frame waits at most. Who lost the first part sends all of them again.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -193,7 +193,7 @@ mod tests {
     #[test]
     fn a_source_takes_no_more_than_its_share_and_gives_it_back() {
         let (mut shelf, now) = (Shelf::default(), Instant::now());
-        let fill = |shelf: &mut Shelf| (0..200).filter(|_| shelf.put(frame(1), now)).count();
+        let fill = |shelf: &mut Shelf| (0..1_000).filter(|_| shelf.put(frame(1), now)).count();
         assert_eq!(fill(&mut shelf), FRAMES_MAX_PER_SOURCE);
         assert!(shelf.put(frame(2), now), "another source");
         let fates = shelf.try_due(now + FIRST_REST, |_| Try::Done(PartFate::Dropped));
@@ -206,7 +206,7 @@ mod tests {
     fn all_sources_together_are_bounded() {
         let (mut shelf, now) = (Shelf::default(), Instant::now());
         let put = (0..=u8::MAX)
-            .flat_map(|source| (0..5).map(move |_| source))
+            .flat_map(|source| (0..20).map(move |_| source))
             .filter(|source| shelf.put(frame(*source), now));
         assert_eq!(put.count(), FRAMES_MAX);
     }

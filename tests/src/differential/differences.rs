@@ -124,7 +124,8 @@ differences! {
     /// Source quench is dropped, not translated. Nobody should send it any more, and every host must ignore it (RFC 6633).
     SourceQuench = "source-quench", source_quench;
     /// An error of the gateway's own quotes the header and eight bytes of the packet (RFC 792), which is what every stack needs, and
-    /// may not be cut on the way. The kernel quotes as much as fits 576 bytes.
+    /// may not be cut on the way. It comes from the address that its receiver knows the gateway by, a VIP or the tenant's NAT IP.
+    /// The kernel quotes as much as fits 576 bytes, and tells a tenant an address of the host's own.
     ShortQuote = "short-quote", short_quote;
     /// Parts of a datagram that never becomes whole are sent on. Conntrack puts datagrams together before it looks at them, and
     /// keeps what stays incomplete; ours sends each part on as it comes, and the end waits for the rest in vain.
@@ -246,7 +247,7 @@ fn short_quote(case: &Case<'_>) -> bool {
         }
         _ => false,
     };
-    let header = |ip: &Ipv4| (ip.src, ip.dst, ip.tos, ip.ttl);
+    let header = |ip: &Ipv4| (ip.dst, ip.tos, ip.ttl);
     let is_last_hop = case.sent().iter().any(|send| send.ttl <= 1);
     same_quote
         && header(ours) == header(theirs)

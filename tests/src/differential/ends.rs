@@ -79,7 +79,8 @@ impl<'lab> Ends<'lab> {
     /// a whole datagram has arrived, the others follow.
     fn await_parts(&self, round: usize, slots: &[Option<usize>], running: &mut [Running<'_>]) {
         let deadline = Instant::now() + PATIENCE;
-        while running.iter().any(|conversation| conversation.lacks_parts(round)) && Instant::now() < deadline {
+        while running.iter().any(|conversation| conversation.lacks_parts(round)) && Instant::now() < deadline
+        {
             thread::yield_now();
             self.deliver(round, slots, running);
         }

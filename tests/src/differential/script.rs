@@ -138,9 +138,11 @@ impl<'a> Running<'a> {
     /// Has a first part arrived in this round whose others, which were all sent, have not?
     pub fn lacks_parts(&self, round: usize) -> bool {
         self.arrived.iter().filter(|((arrived, _), _)| *arrived == round).any(|(_, frames)| {
-            whole(frames).iter().flatten().filter_map(Frame::ipv4).any(|ip| {
-                ip.more_fragments && ip.fragment_offset == 0 && ip.id != incomplete_id(self.index)
-            })
+            whole(frames)
+                .iter()
+                .flatten()
+                .filter_map(Frame::ipv4)
+                .any(|ip| ip.more_fragments && ip.fragment_offset == 0 && ip.id != incomplete_id(self.index))
         })
     }
 

@@ -203,7 +203,8 @@ fn one_source_fills_its_own_places_alone() {
     for id in 0..1000 {
         sent(&tables, parts(&datagram(4000).build(), 1480, id)[0].clone(), Side::External);
     }
-    assert_eq!(tables.datagrams.borrow().len(), usize::from(DATAGRAMS_PER_SOURCE) + 1);
+    let most = usize::from(DATAGRAMS_PER_SOURCE) + 1;
+    assert!((most / 2..=most).contains(&tables.datagrams.borrow().len()));
     sent(&tables, quiet[1].clone(), Side::External);
 }
 

@@ -106,7 +106,9 @@ fn describe() -> Described {
 /// Types of keys and values, as the programs name them: `static NAME: Kind<Types> = ...`.
 fn declared_types() -> BTreeMap<String, String> {
     let source = fs::read_to_string(MAPS).unwrap();
-    let maps = source.lines().filter_map(|line| line.trim_start_matches("pub ").strip_prefix("static ")?.split_once(": "));
+    let maps = source
+        .lines()
+        .filter_map(|line| line.trim_start_matches("pub ").strip_prefix("static ")?.split_once(": "));
     maps.map(|(name, rest)| {
         let types = rest.split(" = ").next().unwrap_or_default();
         (name.to_owned(), types.to_owned())
