@@ -26,11 +26,12 @@ use crate::metrics::labels::PartFate;
 /// Frames that wait at a time, over all sources: 8 MiB.
 const FRAMES_MAX: usize = 4_096;
 
-/// Frames that wait at a time of one source: a dozen datagrams of 64 KiB in parts of 1,480 bytes.
-const FRAMES_MAX_PER_SOURCE: usize = 540;
+/// Frames that wait at a time of one source: two dozen datagrams of 64 KiB in parts of 1,480 bytes.
+const FRAMES_MAX_PER_SOURCE: usize = 1_024;
 
-/// How long a frame waits at most. Who lost the first part sends all of them again.
-const PATIENCE: Duration = Duration::from_secs(2);
+/// How long a frame waits at most: far longer than packets overtake each other by. Where the first part was lost, all of
+/// them are sent again.
+const PATIENCE: Duration = Duration::from_millis(500);
 
 /// Rest before the second try.
 const FIRST_REST: Duration = Duration::from_millis(1);
@@ -174,7 +175,7 @@ mod tests {
                 break fates;
             }
         };
-        assert_eq!((fates, tries, shelf.next_due()), (vec![PartFate::Expired], 11, None));
+        assert_eq!((fates, tries, shelf.next_due()), (vec![PartFate::Expired], 9, None));
     }
 
     #[test]
@@ -193,7 +194,7 @@ mod tests {
     #[test]
     fn a_source_takes_no_more_than_its_share_and_gives_it_back() {
         let (mut shelf, now) = (Shelf::default(), Instant::now());
-        let fill = |shelf: &mut Shelf| (0..1_000).filter(|_| shelf.put(frame(1), now)).count();
+        let fill = |shelf: &mut Shelf| (0..2_000).filter(|_| shelf.put(frame(1), now)).count();
         assert_eq!(fill(&mut shelf), FRAMES_MAX_PER_SOURCE);
         assert!(shelf.put(frame(2), now), "another source");
         let fates = shelf.try_due(now + FIRST_REST, |_| Try::Done(PartFate::Dropped));
