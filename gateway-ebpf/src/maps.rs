@@ -328,6 +328,10 @@ impl<H: Hook> Tables for KernelTables<H> {
     }
 
     #[inline(always)]
+    #[expect(
+        clippy::needless_borrows_for_generic_args,
+        reason = "a thousand bytes by value would be on the stack"
+    )]
     fn begin_datagram(&self, key: &DatagramKey, head: &DatagramHead) -> bool {
         let Some(datagram) = NEW_DATAGRAM.get_ptr_mut(0) else {
             return false;

@@ -1,19 +1,19 @@
 //! Packets through the packet engine, with an oracle after each.
 //!
-//! An input is a program: a header of eight bytes (the gateway's [`plan`]), then instructions of eight bytes each (see
-//! [`program`]). Instructions of equal length keep their meaning when the fuzzer inserts or removes one. The three
+//! An input is a program: a header of eight bytes (the gateway's `plan`), then instructions of eight bytes each (see
+//! `program`). Instructions of equal length keep their meaning when the fuzzer inserts or removes one. The three
 //! targets differ in which instructions a first byte selects, nothing else: each may open flows, let time go on, expire
 //! flows, and change the configuration under the packets.
 //!
 //! | module | holds |
 //! |---|---|
-//! | [`plan`] | the gateway, and what is right about it |
-//! | [`program`] | bytes to instructions |
-//! | [`act`] | what an instruction does |
-//! | [`errors`], [`trains`] | the packets of the instructions about ICMP errors and fragments |
-//! | [`frame`], [`read`] | frames as neighbours build and read them |
-//! | [`world`] | the tables, the clock, and what the oracles remember |
-//! | [`oracle`] | what holds after every packet; `oracle/` has a file for each kind of promise |
+//! | `plan` | the gateway, and what is right about it |
+//! | `program` | bytes to instructions |
+//! | `act` | what an instruction does |
+//! | `errors`, `trains` | the packets of the instructions about ICMP errors and fragments |
+//! | `frame`, `read` | frames as neighbours build and read them |
+//! | `world` | the tables, the clock, and what the oracles remember |
+//! | `oracle` | what holds after every packet; `oracle/` has a file for each kind of promise |
 
 mod act;
 mod errors;
