@@ -88,7 +88,8 @@ pub const fn step(own: Seen, pair: Seen, sender_is_original: bool, segment: Segm
         return Step { own: news, pair: Seen::NOTHING, state: State::HalfOpen };
     }
     let (own, pair) = if news.contains(Seen::RST) {
-        (own.with(news), pair)
+        // Its other flags say nothing: a refusal (RST with ACK) is no answer that could establish anything later.
+        (own.with(Seen::RST), pair)
     } else {
         (own.with(news).without(Seen::RST), pair.without(Seen::RST))
     };

@@ -88,6 +88,10 @@ fn a_refused_connection_is_never_promoted() {
     flow.original(SYN);
     assert_eq!(flow.reply(RST), State::Reset);
     assert!(!is_promoted(State::Reset));
+    // The client goes on all the same: nobody has answered it.
+    for segment in [ACK, FIN, ACK] {
+        assert!(!is_promoted(flow.original(segment)));
+    }
 }
 
 #[test]

@@ -160,6 +160,10 @@ impl Life {
 
     const fn hears_segment(&mut self, opener: bool, says: Says) {
         self.reset = matches!(says, Says::Rst);
+        if self.reset {
+            // Whatever else it says, a reset neither answers nor confirms anything.
+            return;
+        }
         self.fins[opener as usize] |= matches!(says, Says::Fin);
         if opener {
             self.confirmed |= !matches!(says, Says::Syn);
