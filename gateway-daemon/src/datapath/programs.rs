@@ -20,6 +20,7 @@ use aya::{
 use gateway_common::{abi::Side, names};
 use tracing::{info, warn};
 
+use self::stages::Stages;
 use super::{
     filter,
     hook::{Choice, Hook},
@@ -104,7 +105,6 @@ pub struct Target {
 ///
 /// When the kernel refuses one.
 pub fn load_for(ebpf: &mut Ebpf, targets: &[Target]) -> Result<()> {
-    stages::load(ebpf)?;
     for target in targets {
         match target.choice.hook {
             Hook::Tc | Hook::TcFilter => drop(tc_program(ebpf, target.side)?),
@@ -291,6 +291,7 @@ fn tc_program(ebpf: &mut Ebpf, side: Side) -> Result<&mut SchedClassifier> {
         Side::External => names::TC_EXTERNAL,
         Side::Internal => names::TC_INTERNAL,
     };
+    stages::load(ebpf, Stages::Tc)?;
     load_tc(ebpf, name)
 }
 
@@ -299,6 +300,7 @@ fn xdp_program(ebpf: &mut Ebpf, side: Side) -> Result<&mut Xdp> {
         Side::External => names::XDP_EXTERNAL,
         Side::Internal => names::XDP_INTERNAL,
     };
+    stages::load(ebpf, Stages::Xdp)?;
     load_xdp(ebpf, name)
 }
 

@@ -17,6 +17,7 @@ use gateway_daemon::datapath::batch;
 use gateway_daemon::datapath::changes::Changes;
 use gateway_daemon::datapath::contents::Contents;
 use gateway_daemon::datapath::pins::Pins;
+use gateway_daemon::datapath::programs::stages::{self, Stages};
 use gateway_daemon::datapath::programs::{self, TableSizes};
 use gateway_daemon::datapath::reset;
 use gateway_daemon::datapath::tables::Tables;
@@ -68,7 +69,8 @@ impl KernelEngine {
         for side in [Side::External, Side::Internal] {
             load_program(&mut ebpf, kind, side);
         }
-        programs::stages::load(&mut ebpf).expect("the kernel accepts every stage");
+        let stages = if kind == Kind::Tc { Stages::Tc } else { Stages::Xdp };
+        stages::load(&mut ebpf, stages).expect("the kernel accepts every stage");
         let tables = Tables::open(&pins).expect("every map is pinned");
         let flows = [(FlowTable::Established, names::FLOWS), (FlowTable::HalfOpen, names::HALF_OPEN)]
             .map(|(table, name)| (table, open_flows(&pins, name)));
