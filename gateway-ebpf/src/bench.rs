@@ -43,7 +43,7 @@ pub fn bench_forward_xdp(ctx: XdpContext) -> u32 {
 /// Parses, looks up the FIB, writes the link addresses and redirects.
 #[classifier]
 pub fn bench_forward_tc(ctx: TcContext) -> i32 {
-    let Some(mut packet) = TcPacket::new(&ctx, HEADERS_MAX) else {
+    let Some(mut packet) = <TcPacket<'_>>::new(&ctx, HEADERS_MAX) else {
         return TC_ACT_SHOT;
     };
     match forward::<_, Tc>(&mut packet, ctx.skb.skb.cast()) {

@@ -258,9 +258,12 @@ impl Packet for XdpPacket<'_> {
 }
 
 /// A packet in TC. It may be a GSO packet of up to 64 KiB, and its checksum may be left to the network card.
-pub struct TcPacket<'a>(&'a TcContext);
+pub struct TcPacket<'a, const RESOLVES: bool = true>(&'a TcContext);
 
-impl<'a> TcPacket<'a> {
+/// A packet that a program of the daemon's is run on: no `bpf_redirect_neigh` follows that could resolve its next hop.
+pub type KeptPacket<'a> = TcPacket<'a, false>;
+
+impl<'a, const RESOLVES: bool> TcPacket<'a, RESOLVES> {
     /// Makes the headers, which are `headers_max` bytes at most, contiguous; `None` when the kernel can not.
     #[inline(always)]
     pub fn new(ctx: &'a TcContext, headers_max: u32) -> Option<Self> {
@@ -283,7 +286,7 @@ impl<'a> TcPacket<'a> {
     }
 }
 
-impl TcPacket<'_> {
+impl<const RESOLVES: bool> TcPacket<'_, RESOLVES> {
     #[inline(always)]
     fn bytes<const N: usize>(&self, offset: usize) -> Option<Bytes<'_, N>> {
         let data = tc_field::<{ offset_of!(__sk_buff, data) }>(self.0);
@@ -292,7 +295,7 @@ impl TcPacket<'_> {
     }
 }
 
-impl Packet for TcPacket<'_> {
+impl<const RESOLVES: bool> Packet for TcPacket<'_, RESOLVES> {
     type Window<'a, const N: usize>
         = Bytes<'a, N>
     where
@@ -303,7 +306,7 @@ impl Packet for TcPacket<'_> {
         Self: 'a;
 
     const TAGS_IN_FRAME: bool = false;
-    const RESOLVES_NEIGHBOURS: bool = true;
+    const RESOLVES_NEIGHBOURS: bool = RESOLVES;
 
     #[inline(always)]
     fn len(&self) -> usize {
@@ -404,7 +407,7 @@ fn hold(len: usize, ifindex: u32, side: Side, load: impl FnOnce(*mut c_void, u32
     loaded == 0
 }
 
-impl TcPacket<'_> {
+impl<const RESOLVES: bool> TcPacket<'_, RESOLVES> {
     #[inline(always)]
     fn replace_checksum(&self, offset: usize, change: Difference, flags: u64) -> Result<(), Refused> {
         // SAFETY: the context is the one of this run; `from` 0 and size 0 mean that `to` is a difference.

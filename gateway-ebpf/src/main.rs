@@ -99,7 +99,7 @@ fn xdp_action(ctx: &XdpContext, verdict: Verdict) -> u32 {
 #[inline(always)]
 fn tc_gateway(ctx: &TcContext, side: Side) -> i32 {
     let tables = KernelTables::<Tc>::new(ctx.skb.skb.cast());
-    let Some(mut packet) = TcPacket::new(ctx, HEADERS_MAX) else {
+    let Some(mut packet) = <TcPacket<'_>>::new(ctx, HEADERS_MAX) else {
         tables.count_drop(DropReason::NotLinear, TenantId::NONE);
         return TC_ACT_SHOT;
     };

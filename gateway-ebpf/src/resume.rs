@@ -2,7 +2,7 @@
 //! `BPF_PROG_TEST_RUN` with the interface that they came in by, until the first part is known.
 
 use crate::{
-    context::{HEADERS_MAX, TcPacket},
+    context::{HEADERS_MAX, KeptPacket},
     maps::KernelTables,
     now_ns,
     route::Tc,
@@ -31,7 +31,7 @@ pub fn resume_internal(ctx: TcContext) -> i32 {
 #[inline(always)]
 fn resume(ctx: &TcContext, side: Side) -> i32 {
     let tables = KernelTables::<Tc>::new(ctx.skb.skb.cast());
-    let Some(mut packet) = TcPacket::new(ctx, HEADERS_MAX) else {
+    let Some(mut packet) = KeptPacket::new(ctx, HEADERS_MAX) else {
         return RESUME_DROPPED;
     };
     match forward::resume(&mut packet, &tables, side, now_ns()) {

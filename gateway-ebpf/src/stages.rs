@@ -49,7 +49,7 @@ fn run_xdp(ctx: &XdpContext, stage: Stage, side: Side) -> u32 {
 #[inline(always)]
 fn run_tc(ctx: &TcContext, stage: Stage, side: Side) -> i32 {
     let tables = KernelTables::<Tc>::new(ctx.skb.skb.cast());
-    let Some(mut packet) = TcPacket::new(ctx, QUOTED_HEADERS_MAX) else {
+    let Some(mut packet) = <TcPacket<'_>>::new(ctx, QUOTED_HEADERS_MAX) else {
         tables.count_drop(DropReason::NotLinear, TenantId::NONE);
         return TC_ACT_SHOT;
     };
