@@ -59,9 +59,13 @@ pub const DATAGRAMS_MAX: u32 = 8_192;
 /// identification may be used again soon (RFC 6864), so this is not longer.
 pub const DATAGRAM_LIFETIME_NS: u64 = 15_000_000_000;
 
-/// Bytes of the ring buffer through which parts that came too early reach the daemon. When it is full they are dropped
-/// (`fragment_unmatched`).
-pub const HELD_BYTES: u32 = 4 * 1024 * 1024;
+/// How long a datagram is remembered after all its parts have come, so that a part that comes twice is refused. Copies
+/// come within milliseconds; a host that sends 65,536 datagrams in this time to one destination uses one again.
+pub const DATAGRAM_LINGER_NS: u64 = 100_000_000;
+
+/// Bytes of the ring buffer through which parts that came too early reach the daemon: room for 512. When it is full they
+/// are dropped (`fragment_unmatched`). The daemon maps it twice, so it counts twice as its memory.
+pub const HELD_BYTES: u32 = 1024 * 1024;
 
 /// Longest frame that can be kept for a moment, in bytes; longer ones are dropped (`fragment_unmatched`).
 pub const HELD_FRAME_MAX: usize = 2_032;

@@ -159,8 +159,12 @@ impl DatagramSlot for MemoryDatagram {
         self.head().is_of(datagram, now_ns)
     }
 
-    fn is_over(&self, now_ns: u64) -> bool {
-        now_ns >= self.head().deadline_ns
+    fn deadline_ns(&self) -> u64 {
+        self.head().deadline_ns
+    }
+
+    fn set_deadline_ns(&self, deadline_ns: u64) {
+        self.0.borrow_mut().head.deadline_ns = deadline_ns;
     }
 
     fn head(&self) -> DatagramHead {

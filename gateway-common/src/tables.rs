@@ -105,8 +105,11 @@ pub trait DatagramSlot {
     /// Is it the datagram with this destination, identification and protocol, and are its parts not yet too late?
     fn is_of(&self, datagram: (Addr, u16, u8), now_ns: u64) -> bool;
 
-    /// Are its parts too late, whichever come?
-    fn is_over(&self, now_ns: u64) -> bool;
+    /// When its parts are too late.
+    fn deadline_ns(&self) -> u64;
+
+    /// Changes that.
+    fn set_deadline_ns(&self, deadline_ns: u64);
 
     /// What its first part said.
     fn head(&self) -> DatagramHead;

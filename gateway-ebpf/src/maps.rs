@@ -195,9 +195,15 @@ impl DatagramSlot for DatagramInPlace {
     }
 
     #[inline(always)]
-    fn is_over(&self, now_ns: u64) -> bool {
+    fn deadline_ns(&self) -> u64 {
         // SAFETY: as in `head`.
-        now_ns >= unsafe { (&raw const (*self.0).head.deadline_ns).read() }
+        unsafe { (&raw const (*self.0).head.deadline_ns).read() }
+    }
+
+    #[inline(always)]
+    fn set_deadline_ns(&self, deadline_ns: u64) {
+        // SAFETY: as in `head`; an aligned word is written whole.
+        unsafe { (&raw mut (*self.0).head.deadline_ns).write_volatile(deadline_ns) }
     }
 
     #[inline(always)]

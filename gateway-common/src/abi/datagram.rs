@@ -5,7 +5,7 @@ use crate::limits::HELD_FRAME_MAX;
 use bytemuck::{Pod, Zeroable};
 
 /// Datagrams in parts that one source may have under way at a time, a power of two. Each has two places that it may be
-/// in; where both are taken it takes that of one of its own source's, never of another's.
+/// in; where both are taken it takes that of the older one, which is its own source's, never another's.
 pub const DATAGRAMS_PER_SOURCE: u16 = 512;
 
 /// Words of the bit set of what has come: one bit for each 8 bytes of at most 64 KiB.

@@ -4,11 +4,11 @@
 //! A part that overlaps another is refused, so nobody can write over a transport header that was looked at
 //! (RFC 1858, RFC 3128), nor give the two ends different datagrams.
 
-use super::{Break, Flow, Frame, Step, hop, is_ours, pass_ipv4, settle, translate_flow};
+use super::{Break, Flow, Frame, Step, hop, is_ours, pass_ipv4, settle, step, translate_flow};
 use crate::{
     abi::{Addr, Counter, DatagramHead, DatagramKey, FlowKey, Side},
     drop_reason::DropReason,
-    limits::DATAGRAM_LIFETIME_NS,
+    limits::{DATAGRAM_LIFETIME_NS, DATAGRAM_LINGER_NS},
     packet::Packet,
     rewrite,
     tables::{DatagramSlot as _, Tables},
@@ -21,11 +21,8 @@ use crate::{
 #[inline(always)]
 pub fn first<P: Packet, T: Tables>(packet: &mut P, tables: &T, side: Side, now_ns: u64) -> Step {
     let mut flow = Flow::unknown(side);
-    match decide_first_part(packet, tables, side, &mut flow, now_ns) {
-        Ok(verdict) => Step::Done(verdict),
-        Err(Break::Stage(stage)) => Step::Next(stage),
-        Err(Break::Drop(reason)) => Step::Done(settle(tables, &flow, Err(reason))),
-    }
+    let outcome = decide_first_part(packet, tables, side, &mut flow, now_ns);
+    step(tables, &flow, outcome)
 }
 
 /// Decides about a later part of a datagram that came in on `side`.
@@ -142,21 +139,22 @@ fn is_under_way<T: Tables>(
     now_ns: u64,
 ) -> bool {
     let wanted = (flow_key.dst, id, flow_key.protocol_number());
-    let (first, other) = (*key, key.other(id));
-    let first_is_free = match tables.datagram(&first) {
+    let other = key.other(id);
+    let first_until = match tables.datagram(key) {
         Some(datagram) if datagram.is_of(wanted, now_ns) => return true,
-        Some(datagram) => datagram.is_over(now_ns),
-        None => true,
+        Some(datagram) => datagram.deadline_ns(),
+        None => 0,
     };
-    let other_is_free = match tables.datagram(&other) {
+    let other_until = match tables.datagram(&other) {
         Some(datagram) if datagram.is_of(wanted, now_ns) => {
             *key = other;
             return true;
         }
-        Some(datagram) => datagram.is_over(now_ns),
-        None => true,
+        Some(datagram) => datagram.deadline_ns(),
+        None => 0,
     };
-    if !first_is_free && other_is_free {
+    // A free place, or that of the datagram that has taken longest already.
+    if other_until < first_until {
         *key = other;
     }
     false
@@ -201,7 +199,9 @@ fn send_later_part<P: Packet, T: Tables>(
         datagram.set_total(end);
     }
     if datagram.is_complete() {
-        tables.forget_datagram(&key);
+        // Not forgotten at once: a part that comes twice would begin it anew, and be in the way of the next datagram with
+        // this identification.
+        datagram.set_deadline_ns(now_ns + DATAGRAM_LINGER_NS);
     }
     let bytes = packet.len() as u64;
     rewrite::translate_part(packet, &frame.link, ip, addresses, hop.link)

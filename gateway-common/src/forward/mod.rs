@@ -127,10 +127,17 @@ pub fn process<P: Packet, T: Tables>(packet: &mut P, tables: &T, side: Side, now
 #[inline(always)]
 pub fn begin<P: Packet, T: Tables>(packet: &mut P, tables: &T, side: Side, now_ns: u64) -> Step {
     let mut flow = Flow::unknown(side);
-    match decide(packet, tables, side, &mut flow, now_ns) {
+    let outcome = decide(packet, tables, side, &mut flow, now_ns);
+    step(tables, &flow, outcome)
+}
+
+/// The way ends, or goes on in a stage.
+#[inline(always)]
+fn step<T: Tables>(tables: &T, flow: &Flow, outcome: Result<Verdict, Break>) -> Step {
+    match outcome {
         Ok(verdict) => Step::Done(verdict),
         Err(Break::Stage(stage)) => Step::Next(stage),
-        Err(Break::Drop(reason)) => Step::Done(settle(tables, &flow, Err(reason))),
+        Err(Break::Drop(reason)) => Step::Done(settle(tables, flow, Err(reason))),
     }
 }
 

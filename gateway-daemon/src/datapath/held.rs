@@ -81,21 +81,37 @@ struct Waiting {
 /// Frames that wait for their first parts.
 #[derive(Default)]
 pub struct Shelf {
+    /// In the order in which they came.
     frames: Vec<Waiting>,
     per_source: HashMap<(u8, Ipv4Addr), usize>,
 }
 
 impl Shelf {
-    /// Puts a frame on the shelf that was just tried; false when there is no room for it.
+    /// Puts a frame on the shelf that was just tried. Returns whether another had to make way for it.
     #[must_use]
     pub fn put(&mut self, frame: HeldFrame, now: Instant) -> bool {
-        let count = self.per_source.entry(source(&frame)).or_default();
-        if *count >= FRAMES_MAX_PER_SOURCE || self.frames.len() >= FRAMES_MAX {
-            return false;
-        }
-        *count += 1;
+        let source = source(&frame);
+        let displaced = self.make_way(source);
+        *self.per_source.entry(source).or_default() += 1;
         let (due, rest) = (now + FIRST_REST, FIRST_REST);
         self.frames.push(Waiting { frame: Box::new(frame), since: now, due, rest });
+        displaced
+    }
+
+    /// Where there is no room, what has waited longest goes: first parts come soon or never. A source that has its share
+    /// displaces its own frames alone.
+    fn make_way(&mut self, newcomer: (u8, Ipv4Addr)) -> bool {
+        let is_of = |of: (u8, Ipv4Addr)| move |waiting: &Waiting| source(&waiting.frame) == of;
+        let oldest = if self.per_source.get(&newcomer).is_some_and(|count| *count >= FRAMES_MAX_PER_SOURCE) {
+            self.frames.iter().position(is_of(newcomer))
+        } else if self.frames.len() >= FRAMES_MAX {
+            Some(0)
+        } else {
+            None
+        };
+        let Some(oldest) = oldest else { return false };
+        let displaced = self.frames.remove(oldest);
+        release(&mut self.per_source, source(&displaced.frame));
         true
     }
 
@@ -162,7 +178,7 @@ mod tests {
     #[test]
     fn a_frame_is_tried_less_and_less_often_until_its_time_is_over() {
         let (mut shelf, start) = (Shelf::default(), Instant::now());
-        assert!(shelf.put(frame(1), start));
+        assert!(!shelf.put(frame(1), start));
         let mut tries = 0;
         let fates = loop {
             let due = shelf.next_due().expect("it waits");
@@ -181,8 +197,8 @@ mod tests {
     #[test]
     fn only_what_is_due_is_tried() {
         let (mut shelf, start) = (Shelf::default(), Instant::now());
-        assert!(shelf.put(frame(1), start));
-        assert!(shelf.put(frame(2), start + FIRST_REST));
+        assert!(!shelf.put(frame(1), start));
+        assert!(!shelf.put(frame(2), start + FIRST_REST));
         let mut tried = Vec::new();
         let fates = shelf.try_due(start + FIRST_REST, |frame| {
             tried.push(frame.bytes[29]);
@@ -192,23 +208,41 @@ mod tests {
     }
 
     #[test]
-    fn a_source_takes_no_more_than_its_share_and_gives_it_back() {
+    fn a_source_that_has_its_share_displaces_its_own_alone() {
         let (mut shelf, now) = (Shelf::default(), Instant::now());
-        let fill = |shelf: &mut Shelf| (0..2_000).filter(|_| shelf.put(frame(1), now)).count();
-        assert_eq!(fill(&mut shelf), FRAMES_MAX_PER_SOURCE);
-        assert!(shelf.put(frame(2), now), "another source");
-        let fates = shelf.try_due(now + FIRST_REST, |_| Try::Done(PartFate::Dropped));
-        assert_eq!(fates.len(), FRAMES_MAX_PER_SOURCE + 1);
+        assert!(!shelf.put(frame(2), now));
+        let displaced = (0..2_000).filter(|_| shelf.put(frame(1), now)).count();
+        assert_eq!(displaced, 2_000 - FRAMES_MAX_PER_SOURCE);
+        let mut of_the_other = 0;
+        let fates = shelf.try_due(now + FIRST_REST, |frame| {
+            of_the_other += usize::from(frame.bytes[29] == 2);
+            Try::Done(PartFate::Dropped)
+        });
+        assert_eq!((fates.len(), of_the_other), (FRAMES_MAX_PER_SOURCE + 1, 1));
         assert!(shelf.per_source.is_empty());
-        assert_eq!(fill(&mut shelf), FRAMES_MAX_PER_SOURCE);
+    }
+
+    #[test]
+    fn what_has_waited_longest_makes_way() {
+        let (mut shelf, start) = (Shelf::default(), Instant::now());
+        for number in 0..=FRAMES_MAX_PER_SOURCE {
+            let mut frame = frame(1);
+            frame.ifindex = u32::try_from(number).expect("small");
+            assert_eq!(shelf.put(frame, start), number == FRAMES_MAX_PER_SOURCE);
+        }
+        let mut tried = Vec::new();
+        let _fates = shelf.try_due(start + FIRST_REST, |frame| {
+            tried.push(frame.ifindex);
+            Try::Done(PartFate::Sent)
+        });
+        assert_eq!((tried.first(), tried.len()), (Some(&1), FRAMES_MAX_PER_SOURCE));
     }
 
     #[test]
     fn all_sources_together_are_bounded() {
         let (mut shelf, now) = (Shelf::default(), Instant::now());
-        let put = (0..=u8::MAX)
-            .flat_map(|source| (0..20).map(move |_| source))
-            .filter(|source| shelf.put(frame(*source), now));
-        assert_eq!(put.count(), FRAMES_MAX);
+        let puts = (0..=u8::MAX).flat_map(|source| (0..20).map(move |_| source));
+        let displaced = puts.filter(|source| shelf.put(frame(*source), now)).count();
+        assert_eq!((shelf.frames.len(), displaced), (FRAMES_MAX, 256 * 20 - FRAMES_MAX));
     }
 }

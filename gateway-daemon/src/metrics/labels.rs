@@ -102,8 +102,8 @@ label! {
         Dropped = "dropped",
         /// The first part did not come in time.
         Expired = "expired",
-        /// Too many waited already.
-        Refused = "refused",
+        /// It made way for a later one: too many waited.
+        Displaced = "displaced",
     }
 }
 

@@ -60,8 +60,10 @@ fn take_all(ring: &mut RingBuf<MapData>, gateway: &Gateway, metrics: &Metrics, s
         let Ok(frame) = bytemuck::try_pod_read_unaligned::<HeldFrame>(&record) else { continue };
         match attempt(gateway, &frame) {
             Try::Done(fate) => _ = metrics.held_parts(fate).inc(),
-            Try::Waits if shelf.put(frame, Instant::now()) => {}
-            Try::Waits => _ = metrics.held_parts(PartFate::Refused).inc(),
+            Try::Waits if shelf.put(frame, Instant::now()) => {
+                _ = metrics.held_parts(PartFate::Displaced).inc()
+            }
+            Try::Waits => {}
         }
     }
 }
