@@ -4,7 +4,6 @@
 use super::{
     conversation::{Forbidden, Send, Target},
     differences::Case,
-    sight::Seen,
 };
 use crate::packet::{ChecksumOf, Defect};
 
@@ -43,18 +42,10 @@ macro_rules! gaps {
 }
 
 gaps! {
-    /// Of a thousand datagrams in parts at once from one source, single parts that came before the first one are lost.
-    LostParts = "not-yet-lost-parts", lost_parts;
     /// A tenant's packet with the source of another tenant is taken for that one's, whatever interface it comes in by.
     SpoofedTenant = "not-yet-spoofed-tenant", spoofed_tenant;
     /// The checksum of the IP header is not verified, as RFC 1812 section 5.2.2 demands of a router: a wrong one stays wrong.
     HeaderChecksum = "not-yet-header-checksum", header_checksum;
-}
-
-fn lost_parts(case: &Case<'_>) -> bool {
-    let is_part = |seen: &Seen| seen.ip().is_some_and(|ip| ip.more_fragments || ip.fragment_offset > 0);
-    let came_in_parts = case.sent_until_then().any(|send| send.cut.is_some());
-    came_in_parts && case.discrepancy.ours.as_ref().is_some_and(is_part)
 }
 
 fn spoofed_tenant(case: &Case<'_>) -> bool {

@@ -189,10 +189,10 @@ impl Names {
         match &mut ip.transport {
             Transport::Tcp(Tcp { src_port, dst_port, checksum, .. })
             | Transport::Udp(Udp { src_port, dst_port, checksum, .. }) => {
-                let before = (*src_port, *dst_port);
-                (*src_port, *dst_port) = (self.port(src, *src_port), self.port(dst, *dst_port));
-                if before != (*src_port, *dst_port) && *checksum != 0 {
-                    *checksum = 1;
+                for (port, address) in [(src_port, src), (dst_port, dst)] {
+                    let name = self.port(address, *port);
+                    *checksum = with_other_word(*checksum, *port, name);
+                    *port = name;
                 }
             }
             Transport::Icmp(Icmp { body: IcmpBody::Echo { id, .. }, .. }) => {
@@ -222,8 +222,23 @@ impl Names {
     }
 }
 
+/// The checksum after a word was replaced (RFC 1624 equation 3). Zero, which says that there is none, stays; and so that
+/// nobody can take one for the other, what would become zero is all ones.
+fn with_other_word(checksum: u16, old: u16, new: u16) -> u16 {
+    if checksum == 0 {
+        return 0;
+    }
+    let sum = u32::from(!checksum) + u32::from(!old) + u32::from(new);
+    let sum = (sum & 0xffff) + (sum >> 16);
+    let sum = (sum & 0xffff) + (sum >> 16);
+    match !u16::try_from(sum).expect("folded") {
+        0 => 0xffff,
+        checksum => checksum,
+    }
+}
+
 /// The parser has judged them. Those in quoted packets stay: where a quote is cut nobody can judge them, so they have to
-/// be equal, unless they cover a port that was replaced.
+/// be equal.
 fn forget_checksums(transport: &mut Transport) {
     match transport {
         Transport::Tcp(tcp) => tcp.checksum = 0,

@@ -132,10 +132,7 @@ fn not_yet() -> Vec<Example> {
     wrong.defect = Some(Defect::IpChecksum);
     spoofed.target = Target::Forbidden(Forbidden::SpoofedTenant);
     let gap = Difference::NotYet;
-    let mut cut = datagram();
-    cut.cut = Some(Cut { size: 48, order: Order::Reversed });
     let all = vec![
-        only_ours(gap(NotYet::LostParts), vec![cut], &Packet::udp(CLIENT, SERVICE).fragment(0, true)),
         only_ours(gap(NotYet::SpoofedTenant), vec![spoofed], &Packet::udp(CLIENT, SERVICE)),
         only_ours(
             gap(NotYet::HeaderChecksum),
