@@ -8,7 +8,7 @@
 //! timeout, and later traffic restores it.
 
 use crate::{
-    abi::{EntryView, Protocol, Seen, State, Timeouts},
+    abi::{EntryFlags, EntryView, Protocol, Seen, State, Timeouts},
     tables::FlowTable,
 };
 
@@ -192,7 +192,12 @@ pub const fn is_expired(
         Some(pair) if pair.last_seen_ns > entry.last_seen_ns => pair.last_seen_ns,
         _ => entry.last_seen_ns,
     };
-    now_ns.saturating_sub(last_seen_ns) > lifetime_ns(table, protocol, entry.state, timeouts)
+    let lifetime_ns = if entry.flags.contains(EntryFlags::EXPIRED) {
+        timeouts.quarantine_secs as u64 * 1_000_000_000
+    } else {
+        lifetime_ns(table, protocol, entry.state, timeouts)
+    };
+    now_ns.saturating_sub(last_seen_ns) > lifetime_ns
 }
 
 #[cfg(test)]

@@ -145,6 +145,15 @@ drop_reasons! {
     /// From the external side with a source that no sender there can have: a tenant's, one of ours, or no single host's.
     Martian = 35, "martian",
         "Somebody forges sources, or a network is connected twice: capture and look at the link address.";
+    /// The tenant has as many flows as it may have at a time.
+    TenantFlowsExceeded = 36, "tenant_flows_exceeded",
+        "`gateway-daemon flows --tenant` shows what they are. Raise the tenant's `max_flows`, or make it close what it does not use.";
+    /// The tenant opens flows faster than it may.
+    TenantRateExceeded = 37, "tenant_rate_exceeded",
+        "A flood, or a client that reconnects in a loop. Raise the tenant's `new_flows_per_second` if it is wanted.";
+    /// A packet of a flow that was idle for too long.
+    FlowExpired = 38, "flow_expired",
+        "An end believes in a connection that the gateway has given up: raise the timeout of its kind, or let the ends send keep-alives.";
 }
 
 impl DropReason {

@@ -40,7 +40,8 @@ impl Layout {
 
 /// Every pinned map: those that hold state and configuration, so that they outlive the daemon.
 pub const LAYOUTS: &[Layout] = &[
-    of(Group::Configuration, names::SETTINGS, 1),
+    // 3: challenges, quarantine.
+    of(Group::Configuration, names::SETTINGS, 3),
     of(Group::Configuration, names::ADDRESSES, 1),
     // 2: a bit for draining; twice the room.
     of(Group::Configuration, names::LISTENERS, 2),
@@ -54,8 +55,10 @@ pub const LAYOUTS: &[Layout] = &[
     // 2: twice the room.
     of(Group::Configuration, names::MAGLEV, 2),
     of(Group::Configuration, names::BACKENDS, 1),
-    of(Group::Configuration, names::INTERFACES, 1),
+    // 3: a segment size.
+    of(Group::Configuration, names::INTERFACES, 3),
     of(Group::Configuration, names::TENANTS, 3),
+    of(Group::Configuration, names::HAIRPINS, 3),
     of(Group::Flows, names::FLOWS, 1),
     of(Group::Flows, names::HALF_OPEN, 1),
     of(Group::Alone, names::TENANT_STATS, 1),
@@ -65,6 +68,9 @@ pub const LAYOUTS: &[Layout] = &[
     of(Group::Alone, names::COUNTERS, 3),
     of(Group::Alone, names::TENANT_LABELS, 1),
     of(Group::Alone, names::EVENTS, 1),
+    of(Group::Alone, names::TENANT_USE, 3),
+    of(Group::Alone, names::HALF_OPEN_RINGS, 3),
+    of(Group::Alone, names::CLIENTS, 3),
     of(Group::Alone, names::DATAGRAMS, 3),
     of(Group::Alone, names::HELD, 3),
     // Programs call each other's stages by number: never those of another version.

@@ -47,6 +47,28 @@ pub const FLOW_ENTRIES_DEFAULT: u32 = 2 * 262_144;
 /// (`half_open_table_full`); established flows never live in it.
 pub const HALF_OPEN_ENTRIES_DEFAULT: u32 = 2 * 65_536;
 
+/// Half-open flows of one listener, or calls of one tenant, at a time: what fits a page of memory. The one more that is
+/// opened takes the place of the oldest, which is forgotten if nobody has answered it yet.
+pub const HALF_OPEN_PLACES: usize = 480;
+
+/// Listeners and tenants whose half-open flows are bounded each for itself; they take 4 KiB each when they first open a
+/// flow. What is opened beyond them shares the bound of the table alone.
+pub const HALF_OPEN_RINGS_MAX: u32 = 16_384;
+
+/// Clients, and connections of clients, that have answered a challenge. Where more do, those that came back least recently
+/// are asked again.
+pub const CLIENTS_MAX: u32 = 65_536;
+
+/// How long the answer to a challenge counts.
+pub const CLIENT_LIFETIME_NS: u64 = 300_000_000_000;
+
+/// How long clients are challenged after a listener had too many half-open flows: as long as flows that nobody answers
+/// stay (`tcp_half_open`), so that a flood does not switch it off and on.
+pub const CHALLENGE_LINGER_NS: u64 = 30_000_000_000;
+
+/// Pairs of tenants of which one may call the other's listeners.
+pub const HAIRPINS_MAX: u32 = 16_384;
+
 /// Ports tried for one new flow before it is refused (`ports_exhausted`). More than about 25 tries gain nothing
 /// measurable (cilium PR #37389), and the loop has to end for the verifier.
 pub const PORT_TRIES_MAX: u32 = 32;

@@ -2,20 +2,21 @@
 
 use crate::{
     abi::{
-        Addr, AllowKey, Backend, Counter, CtEntry, Datagram, DatagramHead, DatagramKey, DestinationKey,
-        EntryView, Event, FlowKey, Interface, Listener, ListenerKey, OwnedAddress, Pool, Seen, Settings,
-        Side, State, TenantId, TenantSettings, TenantSource, TenantStats,
+        Addr, AllowKey, Backend, ClientKey, Counter, CtEntry, Datagram, DatagramHead, DatagramKey,
+        DestinationKey, EntryFlags, EntryView, Event, FlowKey, HairpinKey, HalfOpenRing, Interface, Listener,
+        ListenerKey, OwnedAddress, Place, Pool, RingKey, Seen, Settings, Side, State, TenantId,
+        TenantSettings, TenantSource, TenantStats, TenantUse,
     },
     drop_reason::DropReason,
     limits::HELD_FRAME_MAX,
     packet::{Packet, Refused, Window, WindowMut},
-    tables::{DatagramSlot, FlowSlot, FlowTable, Insertion, Route, RouteQuery, Tables},
+    tables::{DatagramSlot, FlowSlot, FlowTable, Insertion, Pace, RingSlot, Route, RouteQuery, Tables},
     wire::ethernet::{HEADER_LEN, TAG_LEN, link_len},
 };
 use std::{
     boxed::Box,
     cell::{Cell, RefCell},
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, HashSet},
     rc::Rc,
     vec::Vec,
 };
@@ -148,6 +149,43 @@ impl FlowSlot for MemorySlot {
         entry.set_state(state);
         self.0.set(entry);
     }
+
+    fn end(&self, key: &FlowKey, reason: EntryFlags, now_ns: u64) {
+        let mut entry = self.0.get();
+        if entry.key == *key {
+            entry.flags = entry.flags.with(reason);
+            entry.last_seen_ns = now_ns;
+            self.0.set(entry);
+        }
+    }
+}
+
+/// A ring of half-open flows, in place.
+#[derive(Clone, Debug)]
+pub struct MemoryRing(Rc<RefCell<HalfOpenRing>>);
+
+impl RingSlot for MemoryRing {
+    fn take(&self, place: Place) -> Option<Place> {
+        let mut ring = self.0.borrow_mut();
+        let index = ring.place(0);
+        ring.taken += 1;
+        let before = std::mem::replace(&mut ring.places[index], place.0);
+        (before != 0).then_some(Place(before))
+    }
+
+    fn recent(&self, back: u32) -> Option<Place> {
+        let ring = self.0.borrow();
+        let place = ring.places[ring.place(back)];
+        (place != 0).then_some(Place(place))
+    }
+
+    fn challenging_until_ns(&self) -> u64 {
+        self.0.borrow().challenging_until_ns
+    }
+
+    fn challenge_until(&self, until_ns: u64) {
+        self.0.borrow_mut().challenging_until_ns = until_ns;
+    }
 }
 
 /// A datagram in parts, in place.
@@ -254,6 +292,14 @@ pub struct MemoryTables {
     pub destinations: Vec<(DestinationKey, u8)>,
     /// What holds for one tenant alone.
     pub tenant_settings: HashMap<TenantId, TenantSettings>,
+    /// What tenants use.
+    pub tenant_use: RefCell<HashMap<TenantId, TenantUse>>,
+    /// Pairs of tenants of which the first may call the second.
+    pub hairpins: HashSet<HairpinKey>,
+    /// Half-open flows by listener and tenant.
+    pub rings: RefCell<HashMap<RingKey, Rc<RefCell<HalfOpenRing>>>>,
+    /// Clients that have answered a challenge.
+    pub clients: RefCell<HashMap<ClientKey, u64>>,
     /// Datagrams in parts.
     pub datagrams: RefCell<HashMap<DatagramKey, Rc<RefCell<Datagram>>>>,
     /// Pools.
@@ -309,7 +355,26 @@ fn contains(prefix: Addr, len: u8, address: Addr) -> bool {
 impl Tables for MemoryTables {
     type Slot = MemorySlot;
     type Datagram = MemoryDatagram;
+    type Ring = MemoryRing;
     type Scratch = Box<CtEntry>;
+
+    fn ring(&self, key: &RingKey) -> Option<MemoryRing> {
+        let mut rings = self.rings.borrow_mut();
+        let ring = rings.entry(*key).or_insert_with(|| Rc::new(RefCell::new(bytemuck::Zeroable::zeroed())));
+        Some(MemoryRing(Rc::clone(ring)))
+    }
+
+    fn client(&self, key: &ClientKey) -> Option<u64> {
+        self.clients.borrow().get(key).copied()
+    }
+
+    fn welcome(&self, key: &ClientKey, until_ns: u64) {
+        self.clients.borrow_mut().insert(*key, until_ns);
+    }
+
+    fn allows_hairpin(&self, key: &HairpinKey) -> bool {
+        self.hairpins.contains(key)
+    }
 
     fn scratch(&self) -> Option<Box<CtEntry>> {
         Some(Box::new(bytemuck::Zeroable::zeroed()))
@@ -390,8 +455,29 @@ impl Tables for MemoryTables {
         self.flows(table).insert(entry)
     }
 
-    fn remove(&self, table: FlowTable, key: &FlowKey) {
-        self.flows(table).entries.borrow_mut().remove(key);
+    fn remove(&self, table: FlowTable, key: &FlowKey) -> bool {
+        self.flows(table).entries.borrow_mut().remove(key).is_some()
+    }
+
+    fn add_flow(&self, tenant: TenantId) -> i64 {
+        let mut uses = self.tenant_use.borrow_mut();
+        let flows = &mut uses.entry(tenant).or_default().flows;
+        *flows += 1;
+        *flows - 1
+    }
+
+    fn remove_flow(&self, tenant: TenantId) {
+        if let Some(used) = self.tenant_use.borrow_mut().get_mut(&tenant) {
+            used.flows -= 1;
+        }
+    }
+
+    fn take_turn(&self, tenant: TenantId, pace: &Pace) -> bool {
+        let mut uses = self.tenant_use.borrow_mut();
+        let full_at_ns = &mut uses.entry(tenant).or_default().full_at_ns;
+        let next = pace.after_one_more(*full_at_ns);
+        *full_at_ns = next.unwrap_or(*full_at_ns);
+        next.is_some()
     }
 
     fn count(&self, counter: Counter, by: u64) {

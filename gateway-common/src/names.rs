@@ -36,6 +36,14 @@ pub const TENANT_LABELS: &str = "TENANT_LABELS";
 pub const EVENTS: &str = "EVENTS";
 /// Hash: tenant number to [`crate::abi::TenantSettings`].
 pub const TENANTS: &str = "TENANTS";
+/// Array of [`crate::abi::TenantUse`], by tenant.
+pub const TENANT_USE: &str = "TENANT_USE";
+/// Hash: [`crate::abi::HairpinKey`] to 1: what is in it is allowed.
+pub const HAIRPINS: &str = "HAIRPINS";
+/// Hash: [`crate::abi::RingKey`] to [`crate::abi::HalfOpenRing`].
+pub const HALF_OPEN_RINGS: &str = "HALF_OPEN_RINGS";
+/// LRU hash: [`crate::abi::ClientKey`] to the time until which its answer to a challenge counts.
+pub const CLIENTS: &str = "CLIENTS";
 /// LRU hash: [`crate::abi::DatagramKey`] to [`crate::abi::Datagram`].
 pub const DATAGRAMS: &str = "DATAGRAMS";
 /// Ring buffer of [`crate::abi::HeldFrame`]: parts of datagrams that came before the first.

@@ -4,9 +4,9 @@ use core::ops::DerefMut;
 
 use crate::{
     abi::{
-        Addr, AllowKey, Backend, Counter, CtEntry, DatagramHead, DatagramKey, DestinationKey, EntryView,
-        Event, FlowKey, Interface, LinkAddresses, Listener, ListenerKey, OwnedAddress, Pool, Seen, Settings,
-        State, TenantId, TenantSettings, TenantSource,
+        Addr, AllowKey, Backend, ClientKey, Counter, CtEntry, DatagramHead, DatagramKey, DestinationKey,
+        EntryFlags, EntryView, Event, FlowKey, HairpinKey, Interface, LinkAddresses, Listener, ListenerKey,
+        OwnedAddress, Place, Pool, RingKey, Seen, Settings, State, TenantId, TenantSettings, TenantSource,
     },
     drop_reason::DropReason,
 };
@@ -79,6 +79,32 @@ pub enum Route {
     Disabled,
 }
 
+/// How fast a tenant may open flows: the generic cell rate algorithm (ITU-T I.371), which is a token bucket in one number,
+/// the time at which the bucket will be full again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pace {
+    /// Time between two new flows at the limit.
+    pub interval_ns: u64,
+    /// How far ahead of that pace a tenant may get: its burst, times the interval.
+    pub credit_ns: u64,
+    /// Now; `CLOCK_MONOTONIC`.
+    pub now_ns: u64,
+}
+
+impl Pace {
+    /// When the bucket will be full again after one more flow; `None` when there is no token.
+    ///
+    /// Over any stretch of time no more flows are admitted than its length divided by the interval, and the burst.
+    #[inline(always)]
+    pub const fn after_one_more(&self, full_at_ns: u64) -> Option<u64> {
+        let full_at_ns = if full_at_ns < self.now_ns { self.now_ns } else { full_at_ns };
+        if full_at_ns - self.now_ns + self.interval_ns > self.credit_ns {
+            return None;
+        }
+        Some(full_at_ns + self.interval_ns)
+    }
+}
+
 /// An entry of a flow table, in place.
 pub trait FlowSlot {
     /// What a packet needs to know of the entry, or `None` when the element was recycled for another key while we
@@ -98,6 +124,24 @@ pub trait FlowSlot {
 
     /// Writes the record of segments and the cached state, unless the element was recycled for another key.
     fn set_progress(&self, key: &FlowKey, seen: Seen, state: State);
+
+    /// Ends the flow at this moment, for this reason, unless the element was recycled for another key.
+    fn end(&self, key: &FlowKey, reason: EntryFlags, now_ns: u64);
+}
+
+/// A ring of half-open flows, in place. Several CPUs may use it at once.
+pub trait RingSlot {
+    /// Takes the next place for a flow, and returns which flow had it.
+    fn take(&self, place: Place) -> Option<Place>;
+
+    /// The flow that took its place `back` places ago.
+    fn recent(&self, back: u32) -> Option<Place>;
+
+    /// Until when new clients are challenged; `CLOCK_MONOTONIC` nanoseconds.
+    fn challenging_until_ns(&self) -> u64;
+
+    /// Changes that.
+    fn challenge_until(&self, until_ns: u64);
 }
 
 /// What has come of a datagram in parts, in place.
@@ -136,6 +180,9 @@ pub trait Tables {
     /// Room for an entry that is being made.
     type Scratch: DerefMut<Target = CtEntry>;
 
+    /// See [`RingSlot`].
+    type Ring: RingSlot;
+
     /// Room for an entry; in the kernel each CPU has one, so that the stack need not hold it. What is in it is of no
     /// meaning, and it may be borrowed once at a time.
     fn scratch(&self) -> Option<Self::Scratch>;
@@ -152,6 +199,8 @@ pub trait Tables {
     fn source(&self, source: Addr) -> Option<TenantSource>;
     /// May the tenant call this destination on exactly this port (0: any port)? Longest prefix match.
     fn reaches(&self, key: &DestinationKey) -> bool;
+    /// May a tenant call another's listeners?
+    fn allows_hairpin(&self, key: &HairpinKey) -> bool;
     /// What holds for a tenant alone.
     fn tenant(&self, tenant: TenantId) -> Option<TenantSettings>;
     /// A pool.
@@ -169,8 +218,23 @@ pub trait Tables {
     fn flow(&self, table: FlowTable, key: &FlowKey) -> Option<Self::Slot>;
     /// Inserts an entry under its own key, never replacing one.
     fn insert(&self, table: FlowTable, entry: &CtEntry) -> Insertion;
-    /// Deletes an entry. Deleting what is not there is no error.
-    fn remove(&self, table: FlowTable, key: &FlowKey);
+    /// Deletes an entry; false when it was not there, so that of two who delete it one knows that it was them.
+    fn remove(&self, table: FlowTable, key: &FlowKey) -> bool;
+
+    /// Counts one more flow of a tenant, and returns how many there were.
+    fn add_flow(&self, tenant: TenantId) -> i64;
+    /// Counts one flow less.
+    fn remove_flow(&self, tenant: TenantId);
+    /// Takes a token for a new flow of a tenant; false when there is none.
+    #[must_use]
+    fn take_turn(&self, tenant: TenantId, pace: &Pace) -> bool;
+
+    /// Finds the ring of half-open flows of a listener or tenant, made if it is not there; `None` when there are too many.
+    fn ring(&self, key: &RingKey) -> Option<Self::Ring>;
+    /// Until when a client's answer to a challenge counts; `CLOCK_MONOTONIC` nanoseconds.
+    fn client(&self, key: &ClientKey) -> Option<u64>;
+    /// Notes a client's answer to a challenge.
+    fn welcome(&self, key: &ClientKey, until_ns: u64);
 
     /// Finds what has come of a source's datagrams in parts.
     fn datagram(&self, key: &DatagramKey) -> Option<Self::Datagram>;

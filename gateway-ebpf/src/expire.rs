@@ -13,7 +13,7 @@ use gateway_common::{
 const HEADER_LEN: usize = 16;
 
 /// Never attached: run by `BPF_PROG_TEST_RUN` with a header and up to [`EXPIRE_BATCH`] keys of [`FlowKey`] as packet.
-/// Returns how many flows it deleted.
+/// Returns how many flows it ended: deleted or put in quarantine.
 #[xdp]
 pub fn expire(ctx: XdpContext) -> u32 {
     let (start, end) = (ctx.data(), ctx.data_end());
@@ -36,7 +36,7 @@ pub fn expire(ctx: XdpContext) -> u32 {
         }
         // SAFETY: the key lies within the packet, as just checked; any bytes are a valid key.
         let key = unsafe { (at as *const FlowKey).read() };
-        if forward::expire(&tables, table, &key, now_ns) == Expiry::Expired {
+        if matches!(forward::expire(&tables, table, &key, now_ns), Expiry::Expired | Expiry::Quarantined) {
             expired += 1;
         }
     }

@@ -8,28 +8,31 @@ use aya_ebpf::{
 };
 use core::{
     ffi::c_void,
-    intrinsics::{AtomicOrdering, atomic_or, atomic_xadd},
+    intrinsics::{AtomicOrdering, atomic_cxchg, atomic_or, atomic_xadd, atomic_xchg},
     marker::PhantomData,
     ops::{Deref, DerefMut},
     sync::atomic::{Ordering, compiler_fence},
 };
 use gateway_common::{
     abi::{
-        ALLOW_KEY_BITS, Addr, AllowKey, Backend, Counter, CtEntry, DESTINATION_KEY_BITS, Datagram,
-        DatagramHead, DatagramKey, DestinationKey, EntryView, Event, FlowKey, Interface, Listener,
-        ListenerKey, OwnedAddress, Pool, RECEIVED_WORDS, Seen, Settings, State, TenantId, TenantLabel,
-        TenantSettings, TenantSource, TenantStats,
+        ALLOW_KEY_BITS, Addr, AllowKey, Backend, ClientKey, Counter, CtEntry, DESTINATION_KEY_BITS, Datagram,
+        DatagramHead, DatagramKey, DestinationKey, EntryFlags, EntryView, Event, FlowKey, HairpinKey,
+        HalfOpenRing, Interface, Listener, ListenerKey, OwnedAddress, Place, Pool, RECEIVED_WORDS, RingKey,
+        Seen, Settings, State, TenantId, TenantLabel, TenantSettings, TenantSource, TenantStats, TenantUse,
     },
     drop_reason::DropReason,
     forward::Stage,
     limits,
-    tables::{DatagramSlot, FlowSlot, FlowTable, Insertion, Route, RouteQuery, Tables},
+    tables::{DatagramSlot, FlowSlot, FlowTable, Insertion, Pace, RingSlot, Route, RouteQuery, Tables},
 };
 
 /// Errno of an update that must not replace an entry.
 const EEXIST: i32 = 17;
 /// Entries are allocated when they are made: these tables are sized for the largest configuration.
 const NO_PREALLOC: u32 = aya_ebpf::bindings::BPF_F_NO_PREALLOC;
+/// Tries to take a token while other CPUs take some of the same bucket: each failure means that another CPU had success.
+/// After the last one a flow is refused that may have been within the limit.
+const TURN_TRIES: u32 = 8;
 /// Length of an address prefix that is a single address.
 const ADDRESS_BITS: u32 = 32;
 
@@ -70,6 +73,15 @@ static EVENTS: RingBuf = RingBuf::pinned(limits::EVENTS_BYTES, 0);
 #[map]
 static TENANTS: HashMap<u32, TenantSettings> = HashMap::pinned(limits::TENANTS_MAX, NO_PREALLOC);
 #[map]
+static TENANT_USE: Array<TenantUse> = Array::pinned(limits::TENANTS_MAX, 0);
+#[map]
+static HAIRPINS: HashMap<HairpinKey, u32> = HashMap::pinned(limits::HAIRPINS_MAX, NO_PREALLOC);
+#[map]
+static HALF_OPEN_RINGS: HashMap<RingKey, HalfOpenRing> =
+    HashMap::pinned(limits::HALF_OPEN_RINGS_MAX, NO_PREALLOC);
+#[map]
+static CLIENTS: LruHashMap<ClientKey, u64> = LruHashMap::pinned(limits::CLIENTS_MAX, 0);
+#[map]
 static DATAGRAMS: LruHashMap<DatagramKey, Datagram> = LruHashMap::pinned(limits::DATAGRAMS_MAX, 0);
 #[map]
 pub static HELD: RingBuf = RingBuf::pinned(limits::HELD_BYTES, 0);
@@ -81,6 +93,10 @@ pub static STAGES_TC: ProgramArray = ProgramArray::pinned(Stage::INDICES, 0);
 /// A datagram of which nothing has come: too large for the stack.
 #[map]
 static NEW_DATAGRAM: PerCpuArray<Datagram> = PerCpuArray::with_max_entries(1, 0);
+
+/// A ring that nobody has taken a place of: too large for the stack. Nothing writes to it.
+#[map]
+static NEW_RING: Array<HalfOpenRing> = Array::with_max_entries(1, 0);
 
 /// An entry that is being made: the stack is short.
 #[map]
@@ -155,6 +171,63 @@ impl FlowSlot for Slot {
             (*self.0).seen = seen;
             (*self.0).set_state(state);
         }
+    }
+
+    #[inline(always)]
+    fn end(&self, key: &FlowKey, reason: EntryFlags, now_ns: u64) {
+        if !self.is_still(key) {
+            return;
+        }
+        self.set_last_seen(now_ns);
+        // SAFETY: as in `view`; a single byte.
+        unsafe { (*self.0).flags = (*self.0).flags.with(reason) };
+    }
+}
+
+/// A ring of half-open flows, in place. Its words are read and written whole, by several CPUs at once.
+pub struct RingInPlace(*mut HalfOpenRing);
+
+impl RingInPlace {
+    /// The place that was taken `back` places before this number.
+    #[inline(always)]
+    fn place(&self, number: u64) -> *mut u64 {
+        let index = HalfOpenRing::index(number);
+        // SAFETY: the index lies within the array; the map value stays mapped for the run of the program.
+        unsafe { &raw mut (*self.0).places[index] }
+    }
+}
+
+impl RingSlot for RingInPlace {
+    #[inline(always)]
+    fn take(&self, place: Place) -> Option<Place> {
+        // SAFETY: as in `place`; both words are aligned.
+        let before = unsafe {
+            let number = atomic_xadd::<u64, u64, { AtomicOrdering::AcqRel }>(&raw mut (*self.0).taken, 1);
+            atomic_xchg::<u64, { AtomicOrdering::AcqRel }>(self.place(number), place.0)
+        };
+        (before != 0).then_some(Place(before))
+    }
+
+    #[inline(always)]
+    fn recent(&self, back: u32) -> Option<Place> {
+        // SAFETY: as in `take`.
+        let place = unsafe {
+            let taken = (&raw const (*self.0).taken).read_volatile();
+            self.place(taken.wrapping_sub(u64::from(back))).read_volatile()
+        };
+        (place != 0).then_some(Place(place))
+    }
+
+    #[inline(always)]
+    fn challenging_until_ns(&self) -> u64 {
+        // SAFETY: as in `take`.
+        unsafe { (&raw const (*self.0).challenging_until_ns).read_volatile() }
+    }
+
+    #[inline(always)]
+    fn challenge_until(&self, until_ns: u64) {
+        // SAFETY: as in `take`.
+        unsafe { (&raw mut (*self.0).challenging_until_ns).write_volatile(until_ns) }
     }
 }
 
@@ -316,7 +389,77 @@ fn copied<K, V: Copy>(map: &HashMap<K, V>, key: &K) -> Option<V> {
 impl<H: Hook> Tables for KernelTables<H> {
     type Slot = Slot;
     type Datagram = DatagramInPlace;
+    type Ring = RingInPlace;
     type Scratch = Scratch;
+
+    #[inline(always)]
+    fn ring(&self, key: &RingKey) -> Option<RingInPlace> {
+        if let Some(ring) = HALF_OPEN_RINGS.get_ptr_mut(key) {
+            return Some(RingInPlace(ring));
+        }
+        let _made_by_another_or_full = HALF_OPEN_RINGS.insert(key, NEW_RING.get(0)?, u64::from(BPF_NOEXIST));
+        HALF_OPEN_RINGS.get_ptr_mut(key).map(RingInPlace)
+    }
+
+    #[inline(always)]
+    fn client(&self, key: &ClientKey) -> Option<u64> {
+        // SAFETY: a word is read whole.
+        unsafe { CLIENTS.get(key).copied() }
+    }
+
+    #[inline(always)]
+    fn welcome(&self, key: &ClientKey, until_ns: u64) {
+        let _full = CLIENTS.insert(key, until_ns, 0);
+    }
+
+    #[inline(always)]
+    fn allows_hairpin(&self, key: &HairpinKey) -> bool {
+        // SAFETY: as in `copied`.
+        unsafe { HAIRPINS.get(key).is_some() }
+    }
+
+    #[inline(always)]
+    fn add_flow(&self, tenant: TenantId) -> i64 {
+        let Some(used) = TENANT_USE.get_ptr_mut(u32::from(tenant.0)) else {
+            return i64::MAX;
+        };
+        // SAFETY: as in `add`, by several CPUs at once; the word is aligned.
+        unsafe { atomic_xadd::<i64, i64, { AtomicOrdering::AcqRel }>(&raw mut (*used).flows, 1) }
+    }
+
+    #[inline(always)]
+    fn remove_flow(&self, tenant: TenantId) {
+        if let Some(used) = TENANT_USE.get_ptr_mut(u32::from(tenant.0)) {
+            // SAFETY: as in `add_flow`.
+            unsafe { atomic_xadd::<i64, i64, { AtomicOrdering::Relaxed }>(&raw mut (*used).flows, -1) };
+        }
+    }
+
+    #[inline(always)]
+    fn take_turn(&self, tenant: TenantId, pace: &Pace) -> bool {
+        let Some(used) = TENANT_USE.get_ptr_mut(u32::from(tenant.0)) else {
+            return false;
+        };
+        // SAFETY: as in `add_flow`.
+        let full_at = unsafe { &raw mut (*used).full_at_ns };
+        for _ in 0..TURN_TRIES {
+            // SAFETY: as in `add_flow`.
+            let seen = unsafe { full_at.read_volatile() };
+            let Some(next) = pace.after_one_more(seen) else {
+                return false;
+            };
+            // SAFETY: as in `add_flow`.
+            let (_, swapped) = unsafe {
+                atomic_cxchg::<u64, { AtomicOrdering::AcqRel }, { AtomicOrdering::Acquire }>(
+                    full_at, seen, next,
+                )
+            };
+            if swapped {
+                return true;
+            }
+        }
+        false
+    }
 
     #[inline(always)]
     fn scratch(&self) -> Option<Scratch> {
@@ -424,9 +567,9 @@ impl<H: Hook> Tables for KernelTables<H> {
     }
 
     #[inline(always)]
-    fn remove(&self, table: FlowTable, key: &FlowKey) {
-        // The only error is that the entry is gone already, which is what was wanted.
-        let _gone = flow_table(table).remove(key);
+    fn remove(&self, table: FlowTable, key: &FlowKey) -> bool {
+        // The only error is that the entry is gone already.
+        flow_table(table).remove(key).is_ok()
     }
 
     #[inline(always)]

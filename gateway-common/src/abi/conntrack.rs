@@ -105,6 +105,9 @@ impl EntryFlags {
     pub const INGRESS: Self = Self(2);
     /// The daemon ends the flow: none of its packets is translated, TCP gets a reset for an answer. Set on both entries.
     pub const RESET: Self = Self(4);
+    /// The flow was idle for too long. None of its packets is translated any more, but its ports stay taken for as long as
+    /// [`super::Timeouts::quarantine_secs`] says. Set on both entries.
+    pub const EXPIRED: Self = Self(8);
 
     /// Both.
     #[inline(always)]
@@ -117,6 +120,12 @@ impl EntryFlags {
     #[inline(always)]
     pub const fn contains(self, flag: Self) -> bool {
         self.0 & flag.0 == flag.0
+    }
+
+    /// Is the flow over, for whatever reason?
+    #[inline(always)]
+    pub const fn is_ended(self) -> bool {
+        self.0 & (Self::RESET.0 | Self::EXPIRED.0) != 0
     }
 }
 

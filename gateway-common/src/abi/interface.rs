@@ -15,13 +15,14 @@ pub struct Interface {
     pub mac: Mac,
     side: u8,
     flags: u8,
-    pad: [u8; 2],
+    /// Largest TCP segment that connections through here may agree on, in bytes (the MSS option); 0 leaves them alone.
+    pub mss: u16,
 }
 
 impl Interface {
     /// An interface on one side of the gateway.
     pub const fn new(side: Side, transmit_ifindex: u32, vlan_id: u16, mac: Mac) -> Self {
-        Self { transmit_ifindex, vlan_id, mac, side: side as u8, flags: 0, pad: [0; 2] }
+        Self { transmit_ifindex, vlan_id, mac, side: side as u8, flags: 0, mss: 0 }
     }
 
     /// The same, and the daemon switched IPv4 forwarding on here: `unload` switches it off again.

@@ -9,6 +9,7 @@ mod conntrack;
 mod datagram;
 mod event;
 mod flow;
+mod half_open;
 mod interface;
 mod listener;
 mod policy;
@@ -22,15 +23,16 @@ pub use conntrack::{CtEntry, EntryFlags, EntryView, Seen, State};
 pub use datagram::{DATAGRAMS_PER_SOURCE, Datagram, DatagramHead, DatagramKey, HeldFrame, RECEIVED_WORDS};
 pub use event::{Event, EventKind};
 pub use flow::{Family, FlowKey, Protocol, Side};
+pub use half_open::{ClientKey, HalfOpenRing, Place, RingKey};
 pub use interface::Interface;
 pub use listener::{Listener, ListenerFlags, ListenerKey};
 pub use policy::{
     ALLOW_KEY_BITS, AllowKey, DESTINATION_KEY_BITS, DestinationKey, TenantId, TenantLabel, TenantSource,
 };
 pub use pool::{Backend, Pool, PoolFlags};
-pub use settings::{Settings, Timeouts};
+pub use settings::{Settings, SettingsFlags, Timeouts};
 pub use stats::{Counter, TenantStats};
-pub use tenant::TenantSettings;
+pub use tenant::{HairpinKey, TenantSettings, TenantUse};
 
 /// Declares that a type may cross the kernel border: plain bytes, the stated size, and (in user space) `aya::Pod`.
 ///
@@ -62,12 +64,17 @@ abi! {
     TenantSource: 4,
     TenantLabel: 64,
     TenantSettings: 40,
+    TenantUse: 16,
+    HairpinKey: 4,
+    RingKey: 8,
+    HalfOpenRing: 3856,
+    ClientKey: 8,
     DatagramKey: 8,
     DatagramHead: 32,
     Datagram: 1072,
     HeldFrame: 2048,
     Pool: 12,
     Backend: 8,
-    Settings: 144,
+    Settings: 160,
     TenantStats: 48,
 }

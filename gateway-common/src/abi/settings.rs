@@ -1,6 +1,6 @@
 //! Node-wide settings that the data path reads.
 
-use super::Addr;
+use super::{Addr, TenantSettings};
 use crate::port_slice::PortSlices;
 use bytemuck::{Pod, Zeroable};
 
@@ -18,11 +18,24 @@ pub struct Timeouts {
     pub udp_secs: u32,
     /// ICMP echo. RFC 5508 REQ-1: at least 60 s.
     pub icmp_secs: u32,
-    /// Explicit padding.
-    pub pad: u32,
+    /// How long the ports of a flow that idled out are not used for another one. RFC 6888 REQ-8: 120 s.
+    pub quarantine_secs: u32,
 }
 
 impl Timeouts {
+    /// Those that hold for a tenant which may have its own.
+    #[inline(always)]
+    #[must_use]
+    pub const fn of_tenant(mut self, tenant: &TenantSettings) -> Self {
+        if tenant.tcp_established_secs != 0 {
+            self.tcp_established_secs = tenant.tcp_established_secs;
+        }
+        if tenant.udp_secs != 0 {
+            self.udp_secs = tenant.udp_secs;
+        }
+        self
+    }
+
     /// The defaults of the configuration.
     pub const DEFAULT: Self = Self {
         tcp_established_secs: 7_440,
@@ -30,7 +43,7 @@ impl Timeouts {
         tcp_half_open_secs: 30,
         udp_secs: 300,
         icmp_secs: 60,
-        pad: 0,
+        quarantine_secs: 120,
     };
 }
 
@@ -56,6 +69,28 @@ pub struct Settings {
     pub generation: u32,
     /// This node's number (1..=63); 0 means that the tables are not filled yet.
     pub node: u8,
+    /// How the gateway behaves.
+    pub flags: SettingsFlags,
+    /// Half-open flows of one listener above which new clients have to show that they are where they say; 0: never.
+    pub challenge_above: u16,
     /// Explicit padding.
-    pub pad: [u8; 7],
+    pub pad: [u8; 4],
+    /// Key of the challenges' cookies: random, and the same on every node.
+    pub cookie_key: [u64; 2],
+}
+
+/// How the gateway behaves, as bits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Pod, Zeroable)]
+#[repr(transparent)]
+pub struct SettingsFlags(pub u8);
+
+impl SettingsFlags {
+    /// Both ends of a TCP connection that idled out get a reset.
+    pub const RESET_EXPIRED: Self = Self(1);
+
+    /// Does it contain the flag?
+    #[inline(always)]
+    pub const fn contains(self, flag: Self) -> bool {
+        self.0 & flag.0 == flag.0
+    }
 }

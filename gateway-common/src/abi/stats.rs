@@ -70,6 +70,18 @@ pub enum Counter {
     IcmpErrorsTranslated = 9,
     /// Later parts of datagrams that came before the first one, handed to the daemon to be sent on after it.
     FragmentsHeld = 10,
+    /// New flows whose first candidate for a port was free.
+    PortsFoundIn1 = 11,
+    /// New flows that took 2 to 4 tries.
+    PortsFoundIn4 = 12,
+    /// New flows that took 5 to 16 tries.
+    PortsFoundIn16 = 13,
+    /// New flows that took more.
+    PortsFoundIn32 = 14,
+    /// Half-open flows that made way for another of the same listener or tenant.
+    HalfOpenEvicted = 15,
+    /// Challenges sent to clients of a listener with many half-open flows. Each is counted as dropped, too.
+    ChallengesSent = 16,
 }
 
 impl Counter {
@@ -86,10 +98,16 @@ impl Counter {
         Self::RefusalsSent,
         Self::IcmpErrorsTranslated,
         Self::FragmentsHeld,
+        Self::PortsFoundIn1,
+        Self::PortsFoundIn4,
+        Self::PortsFoundIn16,
+        Self::PortsFoundIn32,
+        Self::HalfOpenEvicted,
+        Self::ChallengesSent,
     ];
 
     /// Size of the kernel's counter array.
-    pub const COUNT: u32 = 11;
+    pub const COUNT: u32 = 17;
 
     /// The name used in metrics and output.
     pub const fn name(self) -> &'static str {
@@ -105,6 +123,23 @@ impl Counter {
             Self::RefusalsSent => "refusals_sent",
             Self::IcmpErrorsTranslated => "icmp_errors_translated",
             Self::FragmentsHeld => "fragments_held",
+            Self::PortsFoundIn1 => "ports_found_in_1",
+            Self::PortsFoundIn4 => "ports_found_in_4",
+            Self::PortsFoundIn16 => "ports_found_in_16",
+            Self::PortsFoundIn32 => "ports_found_in_32",
+            Self::HalfOpenEvicted => "half_open_evicted",
+            Self::ChallengesSent => "challenges_sent",
+        }
+    }
+
+    /// The counter of new flows that found their port at this attempt; 0 is the first.
+    #[inline(always)]
+    pub const fn ports_found(attempt: u32) -> Self {
+        match attempt {
+            0 => Self::PortsFoundIn1,
+            1..=3 => Self::PortsFoundIn4,
+            4..=15 => Self::PortsFoundIn16,
+            _ => Self::PortsFoundIn32,
         }
     }
 }

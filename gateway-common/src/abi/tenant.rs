@@ -1,6 +1,7 @@
 //! What holds for one tenant alone.
 
-use super::Addr;
+use super::{Addr, TenantId};
+use crate::port_slice::PortShare;
 use bytemuck::{Pod, Zeroable};
 
 /// Value of the tenant table.
@@ -19,10 +20,30 @@ pub struct TenantSettings {
     pub udp_secs: u32,
     /// Flows that it may have at a time; 0 for any number.
     pub flows_max: u32,
-    /// Ports that its flows to one destination may hold at a time; 0 for any number.
-    pub ports_per_destination: u32,
+    /// The ports of the egress VIP that its own calls may take.
+    pub ports: PortShare,
     /// Time between two new flows at its limit, in nanoseconds; 0 for no limit.
     pub new_flow_interval_ns: u64,
     /// How far ahead of that pace it may get, in nanoseconds: its burst, times the interval.
     pub new_flow_credit_ns: u64,
+}
+
+/// What a tenant uses at the moment, counted by the data path alone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Pod, Zeroable)]
+#[repr(C)]
+pub struct TenantUse {
+    /// Its flows, established and half-open.
+    pub flows: i64,
+    /// When it may again open as many flows at once as ever; see [`crate::tables::Pace`].
+    pub full_at_ns: u64,
+}
+
+/// Key of the table of tenants that may call other tenants' listeners (hairpinning). What is not in it is denied.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Pod, Zeroable)]
+#[repr(C)]
+pub struct HairpinKey {
+    /// Who calls.
+    pub from: TenantId,
+    /// Whose listener is called.
+    pub to: TenantId,
 }

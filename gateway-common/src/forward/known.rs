@@ -2,8 +2,9 @@
 
 use bytemuck::Zeroable as _;
 
+use super::admit;
 use crate::{
-    abi::{Counter, CtEntry, EntryFlags, EntryView, FlowKey},
+    abi::{Counter, CtEntry, EntryFlags, EntryView, FlowKey, Seen, State},
     conntrack::{self, Segment},
     drop_reason::DropReason,
     limits::LAST_SEEN_GRANULARITY_NS,
@@ -23,7 +24,9 @@ impl<S> Hit<S> {
     /// Does this packet start the connection anew? Then policy is asked as for any new flow.
     #[inline(always)]
     pub const fn reopens(&self, segment: Segment) -> bool {
-        self.entry.flags.contains(EntryFlags::ORIGINAL) && conntrack::reopens(self.entry.state, segment)
+        let flags = self.entry.flags;
+        let idled_out = flags.contains(EntryFlags::EXPIRED) && segment.opens();
+        flags.contains(EntryFlags::ORIGINAL) && (idled_out || conntrack::reopens(self.entry.state, segment))
     }
 }
 
@@ -60,9 +63,14 @@ fn find_pair_in<T: Tables>(tables: &T, table: FlowTable, key: &FlowKey, pair: &m
 
 /// Deletes a flow whose tuple is used again for another target.
 #[inline(always)]
-pub fn forget<T: Tables>(tables: &T, table: FlowTable, key: &FlowKey, pair: &FlowKey) {
-    tables.remove(table, key);
-    tables.remove(table, pair);
+pub fn forget<T: Tables>(tables: &T, table: FlowTable, key: &FlowKey, entry: &EntryView) {
+    let is_original = entry.flags.contains(EntryFlags::ORIGINAL);
+    let (original, reply) = if is_original { (key, &entry.pair) } else { (&entry.pair, key) };
+    // Whoever deletes the original's entry counts: two may forget a flow at the same time.
+    if tables.remove(table, original) {
+        admit::release(tables, entry.tenant);
+    }
+    tables.remove(table, reply);
 }
 
 /// Looks a key up in one table.
@@ -94,7 +102,10 @@ pub fn advance<T: Tables>(
             Progress::Gone => return Err(DropReason::NoFlow),
         }
     }
-    if now_ns.saturating_sub(entry.last_seen_ns) >= LAST_SEEN_GRANULARITY_NS {
+    // Resets that follow a reset keep nothing alive: RFC 7857 section 7.1.
+    let is_repeated_reset =
+        matches!(entry.state, State::Reset) && transport.segment.seen().contains(Seen::RST);
+    if now_ns.saturating_sub(entry.last_seen_ns) >= LAST_SEEN_GRANULARITY_NS && !is_repeated_reset {
         hit.slot.set_last_seen(now_ns);
     }
     Ok(())

@@ -3,6 +3,7 @@
 //! Always plan, then write: parse, look up, allocate and ask the routing table first; only then change the first byte.
 //! From there on the packet can only be sent or dropped. A packet of ours is never passed on because of an error.
 
+mod admit;
 mod arp;
 mod egress;
 mod expire;
@@ -255,7 +256,7 @@ fn translate_flow<P: Packet, T: Tables, const IS_PART: bool>(
             // The tuple is used again, and policy now sends it elsewhere than the connection that ended; or the daemon
             // ended that, and resets what is left of it.
             if let Some(hit) = &hit {
-                known::forget(tables, hit.table, &transport.key, &hit.entry.pair);
+                known::forget(tables, hit.table, &transport.key, &hit.entry);
             }
             open::enter(tables, flow, &transport, now_ns)
         }

@@ -1,6 +1,6 @@
 //! Opening a flow: choose the outside port and enter both keys, or neither.
 
-use super::{Flow, known};
+use super::{Flow, admit, known};
 use crate::{
     abi::{
         Addr, Backend, Counter, CtEntry, EntryFlags, FlowKey, PoolFlags, Port, Protocol, Settings, TenantId,
@@ -9,6 +9,7 @@ use crate::{
     hash::{flow_hash, reduce},
     limits::PORT_TRIES_MAX,
     maglev,
+    port_slice::PortShare,
     tables::{FlowTable, Insertion, Tables},
     wire::transport::Transport,
 };
@@ -93,16 +94,42 @@ pub fn enter<T: Tables>(
     if now_ns >= settings.lease_until_ns {
         return Err(DropReason::NoLease);
     }
+    admit::admit(tables, flow.tenant, now_ns)?;
+    let opened = try_enter(tables, settings, flow, transport, now_ns);
+    if opened != Ok(Opened::New) {
+        admit::release(tables, flow.tenant);
+    }
+    opened.map(|_| ())
+}
+
+/// How a flow came to be in the tables.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Opened {
+    /// It was entered.
+    New,
+    /// Another CPU has entered it, and its entries were adopted.
+    Adopted,
+}
+
+#[inline(always)]
+fn try_enter<T: Tables>(
+    tables: &T,
+    settings: &Settings,
+    flow: &mut Flow,
+    transport: &Transport,
+    now_ns: u64,
+) -> Result<Opened, DropReason> {
     let mut entry = tables.scratch().ok_or(DropReason::NotConfigured)?;
     *entry = CtEntry::open(flow.pair, transport.key, flow.tenant, flow.direction, now_ns);
     entry.epoch = settings.epoch;
     entry.generation = settings.generation;
     entry.owner = settings.node;
-    match claim_reply(tables, settings, flow.chooses_port, &mut entry)? {
+    let share = if flow.chooses_port { Some(share(tables, flow)?) } else { None };
+    match claim_reply(tables, settings, share, &mut entry)? {
         Claim::Ours => {}
         Claim::SameFlow => {
             tables.count(Counter::RacesAdopted, 1);
-            return Ok(());
+            return Ok(Opened::Adopted);
         }
     }
     (flow.pair, entry.pair) = (entry.key, entry.key);
@@ -113,11 +140,11 @@ pub fn enter<T: Tables>(
         Insertion::Inserted => {
             tables.count(Counter::FlowsOpened, 1);
             tables.count_opened(flow.tenant);
-            Ok(())
+            Ok(Opened::New)
         }
         Insertion::Exists => {
             tables.remove(FlowTable::HalfOpen, &flow.pair);
-            adopt(tables, &transport.key, flow)
+            adopt(tables, &transport.key, flow).map(|()| Opened::Adopted)
         }
         Insertion::Full => {
             tables.remove(FlowTable::HalfOpen, &flow.pair);
@@ -135,33 +162,48 @@ enum Claim {
     SameFlow,
 }
 
-/// Enters the reply's key under a free port: the client's own if this node owns it, else one of a walk over all owned
-/// ports from a hashed start. On success `entry.key` is what was entered.
+/// The ports that the flow may take: all of the tenant NAT IP, which is the tenant's alone, or the tenant's of the egress
+/// VIP.
+#[inline(always)]
+fn share<T: Tables>(tables: &T, flow: &Flow) -> Result<PortShare, DropReason> {
+    if flow.direction.contains(EntryFlags::INGRESS) {
+        return Ok(PortShare::ALL);
+    }
+    tables.tenant(flow.tenant).map(|tenant| tenant.ports).ok_or(DropReason::NotConfigured)
+}
+
+/// Enters the reply's key under a free port of the share, if one is to be chosen: the client's own if it lies in it and
+/// this node owns it, else one of a walk over all that do, from a start that nobody outside can guess (RFC 6056 section
+/// 3.3.3). On success `entry.key` is what was entered.
 #[inline(always)]
 fn claim_reply<T: Tables>(
     tables: &T,
     settings: &Settings,
-    chooses_port: bool,
+    share: Option<PortShare>,
     entry: &mut CtEntry,
 ) -> Result<Claim, DropReason> {
-    if !chooses_port {
+    let Some(share) = share else {
         return match claim(tables, entry) {
             Insertion::Inserted => Ok(Claim::Ours),
             Insertion::Exists => same_flow(tables, entry),
             Insertion::Full => Err(DropReason::HalfOpenTableFull),
         };
-    }
+    };
     let own_port = entry.pair.src_port;
-    let keeps_port = settings.slices.owns(own_port);
-    let start = reduce(flow_hash(!settings.hash_seed, &entry.pair), settings.slices.ports());
+    let keeps_port = settings.slices.owns(own_port) && share.contains(own_port);
+    let [seed, _] = settings.cookie_key;
+    let start = reduce(flow_hash(seed, &entry.pair), settings.slices.ports_of(share));
     for attempt in 0..PORT_TRIES_MAX {
         entry.key.dst_port = if attempt == 0 && keeps_port {
             own_port
         } else {
-            settings.slices.candidate(start, attempt).ok_or(DropReason::PortsExhausted)?
+            settings.slices.candidate(share, start, attempt).ok_or(DropReason::PortsExhausted)?
         };
         match claim(tables, entry) {
-            Insertion::Inserted => return Ok(Claim::Ours),
+            Insertion::Inserted => {
+                tables.count(Counter::ports_found(attempt), 1);
+                return Ok(Claim::Ours);
+            }
             Insertion::Exists => tables.count(Counter::PortRetries, 1),
             Insertion::Full => return Err(DropReason::HalfOpenTableFull),
         }

@@ -5,7 +5,7 @@
 //! in by, like the answers to ARP and echo requests.
 
 use crate::{
-    abi::{Counter, EntryFlags, FlowKey, Protocol, Seen, State, TenantId},
+    abi::{Counter, EntryFlags, FlowKey, Protocol, Seen, SettingsFlags, State, TenantId},
     conntrack::Segment,
     drop_reason::DropReason,
     packet::{Packet, Refused},
@@ -21,10 +21,20 @@ use crate::{
 use super::known::Hit;
 
 impl<S> Hit<S> {
-    /// Has the daemon ended this flow?
+    /// Is the flow over: ended by the daemon, or in quarantine after it idled out?
     #[inline(always)]
     pub const fn is_ended(&self) -> bool {
-        self.entry.flags.contains(EntryFlags::RESET)
+        self.entry.flags.is_ended()
+    }
+
+    /// Why its packets are dropped then.
+    #[inline(always)]
+    const fn end_reason(&self) -> DropReason {
+        if self.entry.flags.contains(EntryFlags::RESET) {
+            DropReason::FlowReset
+        } else {
+            DropReason::FlowExpired
+        }
     }
 }
 
@@ -45,7 +55,8 @@ pub fn refuse<P: Packet, T: Tables>(
     Ok(Verdict::Reply)
 }
 
-/// A packet of a flow that the daemon has ended: its sender gets a reset, and the entry remembers that.
+/// A packet of a flow that is over: its sender gets a reset, and the entry remembers that. For one that idled out, only
+/// if the settings say so.
 ///
 /// A sender that resets by itself needs no answer and counts as told; what has no ACK cannot be answered exactly.
 #[inline(always)]
@@ -56,11 +67,23 @@ pub fn refuse_ended<P: Packet, T: Tables>(
     segment: Segment,
     (key, hit): (&FlowKey, &Hit<T::Slot>),
 ) -> Result<Verdict, DropReason> {
-    let answer = refuse(packet, tables, ip, segment, (DropReason::FlowReset, hit.entry.tenant));
+    let reason = hit.end_reason();
+    if matches!(reason, DropReason::FlowExpired) && !resets_expired(tables) {
+        return Err(reason);
+    }
+    let answer = refuse(packet, tables, ip, segment, (reason, hit.entry.tenant));
     if answer.is_ok() || segment.seen().contains(Seen::RST) {
         hit.slot.set_progress(key, hit.entry.seen.with(Seen::RST), State::Reset);
     }
     answer
+}
+
+#[inline(always)]
+fn resets_expired<T: Tables>(tables: &T) -> bool {
+    match tables.settings() {
+        Some(settings) => settings.flags.contains(SettingsFlags::RESET_EXPIRED),
+        None => false,
+    }
 }
 
 /// Does a packet that is dropped for this reason get an answer?
@@ -68,7 +91,9 @@ pub fn refuse_ended<P: Packet, T: Tables>(
 pub const fn is_answered(reason: DropReason, segment: Segment) -> bool {
     match reason {
         DropReason::RefusedNoBackend | DropReason::RefusedDraining => true,
-        DropReason::FlowReset => segment.seen().contains(Seen::ACK) && !segment.seen().contains(Seen::RST),
+        DropReason::FlowReset | DropReason::FlowExpired => {
+            segment.seen().contains(Seen::ACK) && !segment.seen().contains(Seen::RST)
+        }
         _ => false,
     }
 }

@@ -9,6 +9,8 @@
 //! | [`isolation`] | no tenant meets another; NPCI sees two addresses; a round trip restores everything |
 //! | [`races`] | invariants of the flow tables under every interleaving of two CPUs, on [`machine`] |
 //! | [`expiry`] | what is idle goes, both entries or none |
+//! | [`limits`] | a tenant's flood ends at its own limits, counted exactly |
+//! | [`quarantine`] | ports of a flow that idled out are not used again at once, and nothing of it gets through |
 //! | [`quoted`] | ICMP errors find the sender of what they quote, with four right checksums, and nobody else |
 //! | [`told`] | who sends what cannot go on is told so |
 //! | [`fragments`] | datagrams in parts arrive whole in any order; what overlaps or comes alone does not |
@@ -20,9 +22,11 @@ mod expiry;
 mod fragments;
 mod frame;
 mod isolation;
+mod limits;
 mod machine;
 mod model_flows;
 mod model_ports;
+mod quarantine;
 mod quoted;
 mod races;
 mod reasons;

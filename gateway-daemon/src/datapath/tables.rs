@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 
 use anyhow::{Context as _, Result, anyhow};
 use aya::maps::{Array, MapData, MapError, PerCpuArray, PerCpuValues};
+use bytemuck::Zeroable as _;
 use gateway_common::{
     abi::{
         Addr, AllowKey, Backend, Counter, CtEntry, DestinationKey, FlowKey, Interface, Listener, ListenerKey,
@@ -314,9 +315,16 @@ impl Tables {
 
 /// The settings of an earlier version.
 pub fn open_settings(pins: &Pins) -> Result<Settings> {
-    let settings: Array<MapData, Settings> = typed!(pins, names::SETTINGS, Array);
-    settings.get(&0, 0).context("cannot read the settings of an earlier version")
+    let settings = Table::<u32, EarlierSettings>::open(pins, names::SETTINGS)?;
+    let earlier = settings.find(&0)?.context("an array has no first element")?;
+    let mut today = Settings::zeroed();
+    bytemuck::bytes_of_mut(&mut today)[..earlier.len()].copy_from_slice(&earlier);
+    Ok(today)
 }
+
+/// Settings as the layouts 1 and 2 have them. Today's begin with the same fields; what came later stands where these end,
+/// or where they have zeros, and means nothing while it is zero.
+type EarlierSettings = [u8; 144];
 
 /// Per-CPU counters of an earlier version, those that this one does not share.
 pub struct EarlierCounters {

@@ -174,6 +174,21 @@ pub(super) const ICMP_ERRORS_TRANSLATED: Family<0> = counter(
     [],
     "ICMP errors about packets of tracked flows that were translated and sent on",
 );
+pub(super) const PORT_SEARCHES: Family<1> = counter(
+    "gateway_port_searches",
+    ["tries"],
+    "New flows that found a free port, by the tries that it took: 1, up to 4, up to 16, up to 32",
+);
+pub(super) const HALF_OPEN_EVICTED: Family<0> = counter(
+    "gateway_half_open_evicted",
+    [],
+    "Half-open flows that made way for another one of the same listener or tenant",
+);
+pub(super) const CHALLENGES_SENT: Family<0> = counter(
+    "gateway_challenges_sent",
+    [],
+    "Clients asked to show that they are where they say, since a listener had too many half-open flows",
+);
 pub(super) const FRAGMENTS_HELD: Family<0> = counter(
     "gateway_fragments_held",
     [],

@@ -75,6 +75,8 @@ enum Place {
     Result,
     /// As a family of its own.
     Own(Family<0>),
+    /// As a bucket of `gateway_port_searches`, up to so many tries.
+    Searches(&'static str),
 }
 
 /// A new counter does not compile until it has a place here.
@@ -88,6 +90,12 @@ const fn place_of(counter: Counter) -> Place {
         Counter::IcmpErrorsTranslated => Place::Own(f::ICMP_ERRORS_TRANSLATED),
         Counter::FragmentsHeld => Place::Own(f::FRAGMENTS_HELD),
         Counter::RefusalsSent => Place::Own(f::REFUSALS_SENT),
+        Counter::PortsFoundIn1 => Place::Searches("1"),
+        Counter::PortsFoundIn4 => Place::Searches("4"),
+        Counter::PortsFoundIn16 => Place::Searches("16"),
+        Counter::PortsFoundIn32 => Place::Searches("32"),
+        Counter::HalfOpenEvicted => Place::Own(f::HALF_OPEN_EVICTED),
+        Counter::ChallengesSent => Place::Own(f::CHALLENGES_SENT),
     }
 }
 
@@ -96,6 +104,11 @@ fn write_counters(encoder: &mut DescriptorEncoder<'_>, status: &Status) -> fmt::
     let all = abi::Counter::ALL.iter().copied();
     let results = all.clone().filter(|counter| matches!(place_of(*counter), Place::Result));
     f::PACKETS.write(encoder, results.map(|counter| ([counter.name()], count(counter))))?;
+    let searches = all.clone().filter_map(|counter| match place_of(counter) {
+        Place::Searches(tries) => Some(([tries], count(counter))),
+        Place::Result | Place::Own(_) => None,
+    });
+    f::PORT_SEARCHES.write(encoder, searches)?;
     for counter in all {
         if let Place::Own(family) = place_of(counter) {
             family.write(encoder, [([], count(counter))])?;

@@ -61,7 +61,7 @@ fn take_all(ring: &mut RingBuf<MapData>, gateway: &Gateway, metrics: &Metrics, s
         match attempt(gateway, &frame) {
             Try::Done(fate) => _ = metrics.held_parts(fate).inc(),
             Try::Waits if shelf.put(frame, Instant::now()) => {
-                _ = metrics.held_parts(PartFate::Displaced).inc()
+                _ = metrics.held_parts(PartFate::Displaced).inc();
             }
             Try::Waits => {}
         }

@@ -7,14 +7,14 @@
 use super::world::Plan;
 use crate::{
     abi::{
-        Addr, AllowKey, Backend, Counter, CtEntry, DatagramHead, DatagramKey, DestinationKey, EntryFlags,
-        EntryView, Event, FlowKey, Interface, Listener, ListenerKey, OwnedAddress, Pool, Seen, Settings,
-        Side, State, TenantId, TenantSettings, TenantSource,
+        Addr, AllowKey, Backend, ClientKey, Counter, CtEntry, DatagramHead, DatagramKey, DestinationKey,
+        EntryFlags, EntryView, Event, FlowKey, HairpinKey, Interface, Listener, ListenerKey, OwnedAddress,
+        Pool, RingKey, Seen, Settings, Side, State, TenantId, TenantSettings, TenantSource,
     },
     drop_reason::DropReason,
     forward::{Expiry, expire, process},
-    memory::{BytesPacket, MemoryDatagram, MemoryTables},
-    tables::{FlowSlot, FlowTable, Insertion, Route, RouteQuery, Tables},
+    memory::{BytesPacket, MemoryDatagram, MemoryRing, MemoryTables},
+    tables::{FlowSlot, FlowTable, Insertion, Pace, Route, RouteQuery, Tables},
     verdict::Verdict,
 };
 use std::{
@@ -69,8 +69,10 @@ impl Elements {
         Insertion::Inserted
     }
 
-    fn remove(&mut self, key: &FlowKey) {
-        self.free.extend(self.places.remove(key));
+    fn remove(&mut self, key: &FlowKey) -> bool {
+        let place = self.places.remove(key);
+        self.free.extend(place);
+        place.is_some()
     }
 
     pub fn entries(&self) -> impl Iterator<Item = &CtEntry> {
@@ -88,6 +90,8 @@ pub struct Shared {
     pub established: Elements,
     pub half_open: Elements,
     pub counters: BTreeMap<u32, u64>,
+    /// Flows of each tenant, as the engine counts them.
+    pub flows_of: BTreeMap<TenantId, i64>,
     schedule: VecDeque<(usize, usize)>,
     /// What came of each CPU's work; none while it is at work.
     outcomes: Vec<Option<Vec<Outcome>>>,
@@ -313,12 +317,38 @@ impl FlowSlot for Slot {
             }
         });
     }
+
+    fn end(&self, key: &FlowKey, reason: EntryFlags, now_ns: u64) {
+        self.step(|entry| {
+            if entry.key == *key {
+                entry.flags = entry.flags.with(reason);
+                entry.last_seen_ns = now_ns;
+            }
+        });
+    }
 }
 
 impl Tables for Cpu {
     type Slot = Slot;
     type Datagram = MemoryDatagram;
+    type Ring = MemoryRing;
     type Scratch = Box<CtEntry>;
+
+    fn ring(&self, key: &RingKey) -> Option<MemoryRing> {
+        self.config.ring(key)
+    }
+
+    fn client(&self, key: &ClientKey) -> Option<u64> {
+        self.config.client(key)
+    }
+
+    fn welcome(&self, key: &ClientKey, until_ns: u64) {
+        self.config.welcome(key, until_ns);
+    }
+
+    fn allows_hairpin(&self, key: &HairpinKey) -> bool {
+        self.config.allows_hairpin(key)
+    }
 
     fn scratch(&self) -> Option<Box<CtEntry>> {
         self.config.scratch()
@@ -393,8 +423,24 @@ impl Tables for Cpu {
         self.step(|shared| shared.table_mut(table).insert(entry))
     }
 
-    fn remove(&self, table: FlowTable, key: &FlowKey) {
-        self.step(|shared| shared.table_mut(table).remove(key));
+    fn remove(&self, table: FlowTable, key: &FlowKey) -> bool {
+        self.step(|shared| shared.table_mut(table).remove(key))
+    }
+
+    fn add_flow(&self, tenant: TenantId) -> i64 {
+        self.step(|shared| {
+            let flows = shared.flows_of.entry(tenant).or_default();
+            *flows += 1;
+            *flows - 1
+        })
+    }
+
+    fn remove_flow(&self, tenant: TenantId) {
+        self.step(|shared| *shared.flows_of.entry(tenant).or_default() -= 1);
+    }
+
+    fn take_turn(&self, tenant: TenantId, pace: &Pace) -> bool {
+        self.config.take_turn(tenant, pace)
     }
 
     // Counters are each CPU's own in the kernel: no other CPU sees a step here.

@@ -146,7 +146,10 @@ impl Life {
 
     /// A packet that goes through.
     fn hears(&mut self, protocol: Protocol, opener: bool, says: Says, now_ns: u64) {
-        self.last_ns = now_ns;
+        // Resets after a reset keep nothing alive.
+        if !(self.reset && says == Says::Rst && protocol == Protocol::Tcp) {
+            self.last_ns = now_ns;
+        }
         if protocol != Protocol::Tcp {
             self.answered |= !opener;
         } else if opener && says == Says::Syn && matches!(self.tcp_state(), State::Closing | State::Reset) {
@@ -265,6 +268,7 @@ impl Run {
             Expiry::Kept => {
                 assert!(idle <= patience, "{key:?} is kept after {idle} of {patience} ns: {life:?}");
             }
+            Expiry::Quarantined | Expiry::Released => panic!("there is no quarantine here: {life:?}"),
             Expiry::Missing => panic!("{key:?} is not where it was: {life:?}"),
         }
     }

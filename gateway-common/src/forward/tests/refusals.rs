@@ -255,6 +255,9 @@ fn each_is_dropped_for_its_reason_and_counted_for_its_tenant() {
 fn every_reason_is_met() {
     let mut met: Vec<_> = cases().into_iter().map(|(reason, _)| reason).collect();
     met.push(DropReason::RewriteFailed); // `a_packet_that_cannot_grow_is_dropped`
+    met.push(DropReason::TenantFlowsExceeded); // `limits::a_tenant_has_no_more_flows_than_it_may`
+    met.push(DropReason::TenantRateExceeded); // `limits::a_tenant_opens_flows_no_faster_than_it_may`
+    met.push(DropReason::FlowExpired); // `quarantine::nothing_of_it_gets_through_and_its_port_is_not_used_again`
     met.push(DropReason::Martian); // `quoted::errors_from_senders_that_cannot_be_are_dropped`
     met.push(DropReason::NotLinear); // TC's entry point, before the engine
     met.sort_unstable();

@@ -10,7 +10,7 @@ use crate::{
     forward::process,
     maglev::{self, Candidate},
     memory::{BytesPacket, MemoryTables},
-    port_slice::PortSlices,
+    port_slice::{PortShare, PortSlices},
     tables::Route,
     verdict::Verdict,
 };
@@ -132,13 +132,14 @@ impl Plan {
             lease_until_ns: u64::MAX,
             hash_seed: 7,
             slices: PortSlices::from_mask(self.slices),
-            timeouts: Timeouts::DEFAULT,
+            // Without quarantine: what has expired is gone, which most tests look at.
+            timeouts: Timeouts { quarantine_secs: 0, ..Timeouts::DEFAULT },
             ingress_vip: INGRESS_VIP,
             egress_vip: EGRESS_VIP,
             epoch: 3,
             generation: 5,
             node: 1,
-            pad: [0; 7],
+            ..Settings::zeroed()
         }
     }
 
@@ -154,7 +155,7 @@ impl Plan {
 fn add_tenant(tables: &mut MemoryTables, tenant: &Tenant) {
     let (id, number) = (tenant.id(), u32::from(tenant.number));
     tables.addresses.insert(tenant.nat(), OwnedAddress::nat_ip(id));
-    let settings = TenantSettings { nat: tenant.nat(), ..TenantSettings::zeroed() };
+    let settings = TenantSettings { nat: tenant.nat(), ports: PortShare::ALL, ..TenantSettings::zeroed() };
     tables.tenant_settings.insert(id, settings);
     tables.sources.push((tenant.host(0), 24, TenantSource::new(id)));
     for host in 0..32 {

@@ -5,13 +5,13 @@ use std::cell::{Cell, RefCell};
 use anyhow::Result;
 use gateway_common::{
     abi::{
-        Addr, AllowKey, Backend, Counter, CtEntry, DatagramHead, DatagramKey, DestinationKey, Event, FlowKey,
-        Interface, Listener, ListenerKey, OwnedAddress, Pool, Settings, TenantId, TenantSettings,
-        TenantSource,
+        Addr, AllowKey, Backend, ClientKey, Counter, CtEntry, DatagramHead, DatagramKey, DestinationKey,
+        Event, FlowKey, HairpinKey, Interface, Listener, ListenerKey, OwnedAddress, Pool, RingKey, Settings,
+        TenantId, TenantSettings, TenantSource,
     },
     drop_reason::DropReason,
-    memory::{MemoryDatagram, MemorySlot, MemoryTables},
-    tables::{FlowTable, Insertion, Route, RouteQuery, Tables},
+    memory::{MemoryDatagram, MemoryRing, MemorySlot, MemoryTables},
+    tables::{FlowTable, Insertion, Pace, Route, RouteQuery, Tables},
 };
 
 use super::{Action, Look, Names, Routes, Step, words};
@@ -117,7 +117,36 @@ impl<'a, L: Look, R: Routes> Recorder<'a, L, R> {
 impl<L: Look, R: Routes> Tables for Recorder<'_, L, R> {
     type Slot = MemorySlot;
     type Datagram = MemoryDatagram;
+    type Ring = MemoryRing;
     type Scratch = Box<CtEntry>;
+
+    fn ring(&self, key: &RingKey) -> Option<MemoryRing> {
+        self.overlay.ring(key)
+    }
+
+    fn client(&self, key: &ClientKey) -> Option<u64> {
+        self.overlay.client(key)
+    }
+
+    fn welcome(&self, key: &ClientKey, until_ns: u64) {
+        self.overlay.welcome(key, until_ns);
+    }
+
+    fn allows_hairpin(&self, key: &HairpinKey) -> bool {
+        self.overlay.allows_hairpin(key)
+    }
+
+    fn add_flow(&self, tenant: TenantId) -> i64 {
+        self.overlay.add_flow(tenant)
+    }
+
+    fn remove_flow(&self, tenant: TenantId) {
+        self.overlay.remove_flow(tenant);
+    }
+
+    fn take_turn(&self, tenant: TenantId, pace: &Pace) -> bool {
+        self.overlay.take_turn(tenant, pace)
+    }
 
     fn scratch(&self) -> Option<Box<CtEntry>> {
         self.overlay.scratch()
@@ -200,10 +229,12 @@ impl<L: Look, R: Routes> Tables for Recorder<'_, L, R> {
         insertion
     }
 
-    fn remove(&self, table: FlowTable, key: &FlowKey) {
+    fn remove(&self, table: FlowTable, key: &FlowKey) -> bool {
+        let was_there = self.entry(table, key).is_some();
         self.overlay.remove(table, key);
         self.removed.borrow_mut().push((table, *key));
         self.note(Action::Remove, words::flow_table(table), words::flow_key(key), None);
+        was_there
     }
 
     fn datagram(&self, key: &DatagramKey) -> Option<MemoryDatagram> {

@@ -1,6 +1,7 @@
 //! Ways of packets through tables in memory. What the engine does with them has tests of its own: here it must be told
 //! right, and nothing may change.
 
+use bytemuck::Zeroable as _;
 use gateway_common::{
     abi::{
         Addr, AddressKind, AllowKey, Backend, CtEntry, DestinationKey, EntryFlags, FlowKey, Interface,
@@ -9,7 +10,7 @@ use gateway_common::{
     },
     drop_reason::DropReason,
     memory::MemoryTables,
-    port_slice::PortSlices,
+    port_slice::{PortShare, PortSlices},
     tables::{FlowTable, Insertion, Route, RouteQuery, Tables},
     verdict::Verdict,
 };
@@ -116,6 +117,8 @@ fn world() -> MemoryTables {
     tables.addresses.insert(VIP, OwnedAddress::shared(AddressKind::IngressVip));
     tables.addresses.insert(EGRESS, OwnedAddress::shared(AddressKind::EgressVip));
     tables.addresses.insert(NAT, OwnedAddress::nat_ip(BANK));
+    let bank = TenantSettings { nat: NAT, ports: PortShare::ALL, ..TenantSettings::zeroed() };
+    tables.tenant_settings.insert(BANK, bank);
     let flags = ListenerFlags::default();
     let listener = Listener { tenant: BANK, flags, pool: 3, allow_list: 4, nat: NAT };
     tables.listeners.insert(ListenerKey::new(VIP, Protocol::Tcp, Port::new(443)), listener);
@@ -145,7 +148,7 @@ fn settings() -> Settings {
         epoch: 1,
         generation: 1,
         node: 1,
-        pad: [0; 7],
+        ..Settings::zeroed()
     }
 }
 

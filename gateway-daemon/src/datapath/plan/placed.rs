@@ -18,6 +18,7 @@ use gateway_common::{
         TenantSource,
     },
     maglev::{self, Candidate},
+    port_slice::PortShare,
 };
 use ipnet::Ipv4Net;
 use litemap::LiteMap;
@@ -469,7 +470,7 @@ fn is_active(tenant: &config::Tenant) -> bool {
 
 /// What holds for the tenant alone.
 fn settings(tenant: &config::Tenant) -> TenantSettings {
-    TenantSettings { nat: tenant.nat_ip.get().into(), ..TenantSettings::zeroed() }
+    TenantSettings { nat: tenant.nat_ip.get().into(), ports: PortShare::ALL, ..TenantSettings::zeroed() }
 }
 
 fn sources(id: TenantId, tenant: &config::Tenant) -> Vec<(Prefix<Addr>, u32)> {

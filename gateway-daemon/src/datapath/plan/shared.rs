@@ -6,6 +6,7 @@ use std::{
     time::Duration,
 };
 
+use bytemuck::Zeroable as _;
 use gateway_common::{
     abi::{Addr, AddressKind, Interface, OwnedAddress, Settings, Side, Timeouts},
     port_slice::PortSlices,
@@ -35,14 +36,14 @@ pub fn settings(config: &Config, generation: u32) -> Settings {
             tcp_half_open_secs: secs(timeouts.tcp_half_open),
             udp_secs: secs(timeouts.udp),
             icmp_secs: secs(timeouts.icmp),
-            pad: 0,
+            quarantine_secs: Timeouts::DEFAULT.quarantine_secs,
         },
         ingress_vip: config.gateway.ingress_vip.get().into(),
         egress_vip: config.gateway.egress_vip.get().into(),
         epoch: 0,
         generation,
         node: config.node.id.get(),
-        pad: [0; 7],
+        ..Settings::zeroed()
     }
 }
 
