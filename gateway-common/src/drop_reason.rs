@@ -154,6 +154,18 @@ drop_reasons! {
     /// A packet of a flow that was idle for too long.
     FlowExpired = 38, "flow_expired",
         "An end believes in a connection that the gateway has given up: raise the timeout of its kind, or let the ends send keep-alives.";
+    /// A SYN to a listener that has very many half-open flows: its sender was asked to show that it is where it says.
+    ClientChallenged = 39, "client_challenged",
+        "A SYN flood, if it lasts: narrow the listener's `allow`, and ask who sends. Clients that are real connect a second later.";
+    /// The answer to such a question: the client may connect now.
+    ChallengeAnswered = 40, "challenge_answered",
+        "Nothing: that is how a client gets in while its listener is flooded.";
+    /// From a tenant's address, but not by the interface that this address is reached by.
+    SourceSpoofed = 41, "source_spoofed",
+        "Somebody uses a tenant's address, or its packets and the answers take different ways: then set `source_check` to `loose`.";
+    /// The IP header was damaged on the way: its checksum is wrong.
+    BadIpChecksum = 42, "bad_ip_checksum",
+        "A broken cable, network card or router on the incoming side: look at its error counters.";
 }
 
 impl DropReason {

@@ -49,7 +49,7 @@ pub const HALF_OPEN_ENTRIES_DEFAULT: u32 = 2 * 65_536;
 
 /// Half-open flows of one listener, or calls of one tenant, at a time: what fits a page of memory. The one more that is
 /// opened takes the place of the oldest, which is forgotten if nobody has answered it yet.
-pub const HALF_OPEN_PLACES: usize = 480;
+pub const HALF_OPEN_PLACES: u32 = 480;
 
 /// Listeners and tenants whose half-open flows are bounded each for itself; they take 4 KiB each when they first open a
 /// flow. What is opened beyond them shares the bound of the table alone.

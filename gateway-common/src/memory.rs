@@ -8,6 +8,7 @@ use crate::{
         TenantSettings, TenantSource, TenantStats, TenantUse,
     },
     drop_reason::DropReason,
+    forward::Plan,
     limits::HELD_FRAME_MAX,
     packet::{Packet, Refused, Window, WindowMut},
     tables::{DatagramSlot, FlowSlot, FlowTable, Insertion, Pace, RingSlot, Route, RouteQuery, Tables},
@@ -15,7 +16,7 @@ use crate::{
 };
 use std::{
     boxed::Box,
-    cell::{Cell, RefCell},
+    cell::{Cell, RefCell, RefMut},
     collections::{BTreeMap, HashMap, HashSet},
     rc::Rc,
     vec::Vec,
@@ -166,17 +167,11 @@ pub struct MemoryRing(Rc<RefCell<HalfOpenRing>>);
 
 impl RingSlot for MemoryRing {
     fn take(&self, place: Place) -> Option<Place> {
-        let mut ring = self.0.borrow_mut();
-        let index = ring.place(0);
-        ring.taken += 1;
-        let before = std::mem::replace(&mut ring.places[index], place.0);
-        (before != 0).then_some(Place(before))
+        self.0.borrow_mut().take(place)
     }
 
     fn recent(&self, back: u32) -> Option<Place> {
-        let ring = self.0.borrow();
-        let place = ring.places[ring.place(back)];
-        (place != 0).then_some(Place(place))
+        self.0.borrow().recent(back)
     }
 
     fn challenging_until_ns(&self) -> u64 {
@@ -324,6 +319,18 @@ pub struct MemoryTables {
     pub tenants: RefCell<BTreeMap<TenantId, TenantStats>>,
     /// What the daemon was told.
     pub events: RefCell<Vec<Event>>,
+    /// The room for a plan.
+    pub plan: PlanRoom,
+}
+
+/// Room for the plan of one packet.
+#[derive(Debug)]
+pub struct PlanRoom(RefCell<Plan>);
+
+impl Default for PlanRoom {
+    fn default() -> Self {
+        Self(RefCell::new(Plan::room()))
+    }
 }
 
 impl MemoryTables {
@@ -357,6 +364,7 @@ impl Tables for MemoryTables {
     type Datagram = MemoryDatagram;
     type Ring = MemoryRing;
     type Scratch = Box<CtEntry>;
+    type PlanRoom<'a> = RefMut<'a, Plan>;
 
     fn ring(&self, key: &RingKey) -> Option<MemoryRing> {
         let mut rings = self.rings.borrow_mut();
@@ -374,6 +382,10 @@ impl Tables for MemoryTables {
 
     fn allows_hairpin(&self, key: &HairpinKey) -> bool {
         self.hairpins.contains(key)
+    }
+
+    fn plan(&self) -> Option<RefMut<'_, Plan>> {
+        Some(self.plan.0.borrow_mut())
     }
 
     fn scratch(&self) -> Option<Box<CtEntry>> {

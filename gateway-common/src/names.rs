@@ -62,7 +62,7 @@ pub const TC_EXTERNAL: &str = "tc_external";
 /// TC program for interfaces on the tenants' side.
 pub const TC_INTERNAL: &str = "tc_internal";
 /// Programs of the stages in XDP, in the order of [`crate::forward::Stage::index`].
-pub const STAGE_PROGRAMS_XDP: [&str; 8] = [
+pub const STAGE_PROGRAMS_XDP: [&str; 18] = [
     "xdp_quoted_external",
     "xdp_quoted_internal",
     "xdp_first_part_external",
@@ -71,9 +71,19 @@ pub const STAGE_PROGRAMS_XDP: [&str; 8] = [
     "xdp_later_part_internal",
     "xdp_tell_external",
     "xdp_tell_internal",
+    "xdp_challenge_external",
+    "xdp_challenge_internal",
+    "xdp_open_external",
+    "xdp_open_internal",
+    "xdp_handshake_external",
+    "xdp_handshake_internal",
+    "xdp_enter_external",
+    "xdp_enter_internal",
+    "xdp_note_external",
+    "xdp_note_internal",
 ];
 /// Programs of the stages in TC, in the same order.
-pub const STAGE_PROGRAMS_TC: [&str; 8] = [
+pub const STAGE_PROGRAMS_TC: [&str; 18] = [
     "tc_quoted_external",
     "tc_quoted_internal",
     "tc_first_part_external",
@@ -82,6 +92,16 @@ pub const STAGE_PROGRAMS_TC: [&str; 8] = [
     "tc_later_part_internal",
     "tc_tell_external",
     "tc_tell_internal",
+    "tc_challenge_external",
+    "tc_challenge_internal",
+    "tc_open_external",
+    "tc_open_internal",
+    "tc_handshake_external",
+    "tc_handshake_internal",
+    "tc_enter_external",
+    "tc_enter_internal",
+    "tc_note_external",
+    "tc_note_internal",
 ];
 /// TC program that sends a part on that was kept, as if it came in on NPCI's side; the daemon runs it.
 pub const RESUME_EXTERNAL: &str = "resume_external";

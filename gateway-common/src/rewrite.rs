@@ -1,13 +1,15 @@
 //! The only code that changes packet bytes. It runs after every decision is made: what is left can be finished or
 //! the packet dropped.
 
+mod mss;
 mod part;
 mod quoted;
 mod refusal;
 
+pub use mss::clamp_mss;
 pub use part::translate_part;
 pub use quoted::{ErrorTranslation, translate_error};
-pub use refusal::{Complaint, icmp_error, tcp_reset};
+pub use refusal::{Complaint, icmp_error, tcp_challenge, tcp_reset};
 
 use crate::{
     abi::{Addr, FlowKey, LinkAddresses, Mac, Port, Protocol},

@@ -9,6 +9,7 @@ use crate::{
         OwnedAddress, Place, Pool, RingKey, Seen, Settings, State, TenantId, TenantSettings, TenantSource,
     },
     drop_reason::DropReason,
+    forward::Plan,
 };
 
 /// The two tables of tracked flows.
@@ -186,6 +187,14 @@ pub trait Tables {
     /// Room for an entry; in the kernel each CPU has one, so that the stack need not hold it. What is in it is of no
     /// meaning, and it may be borrowed once at a time.
     fn scratch(&self) -> Option<Self::Scratch>;
+
+    /// See [`Tables::plan`].
+    type PlanRoom<'a>: DerefMut<Target = Plan>
+    where
+        Self: 'a;
+
+    /// The room for a plan; in the kernel each CPU has one. It may be borrowed once at a time.
+    fn plan(&self) -> Option<Self::PlanRoom<'_>>;
 
     /// Node-wide settings; `None` while the daemon has not filled them.
     fn settings(&self) -> Option<&Settings>;

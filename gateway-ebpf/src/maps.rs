@@ -7,6 +7,7 @@ use aya_ebpf::{
     maps::{Array, HashMap, LpmTrie, LruHashMap, PerCpuArray, ProgramArray, RingBuf, lpm_trie::Key},
 };
 use core::{
+    arch::asm,
     ffi::c_void,
     intrinsics::{AtomicOrdering, atomic_cxchg, atomic_or, atomic_xadd, atomic_xchg},
     marker::PhantomData,
@@ -21,8 +22,8 @@ use gateway_common::{
         Seen, Settings, State, TenantId, TenantLabel, TenantSettings, TenantSource, TenantStats, TenantUse,
     },
     drop_reason::DropReason,
-    forward::Stage,
-    limits,
+    forward::{Plan, Stage},
+    limits::{self, HALF_OPEN_PLACES},
     tables::{DatagramSlot, FlowSlot, FlowTable, Insertion, Pace, RingSlot, Route, RouteQuery, Tables},
 };
 
@@ -97,6 +98,13 @@ static NEW_DATAGRAM: PerCpuArray<Datagram> = PerCpuArray::with_max_entries(1, 0)
 /// A ring that nobody has taken a place of: too large for the stack. Nothing writes to it.
 #[map]
 static NEW_RING: Array<HalfOpenRing> = Array::with_max_entries(1, 0);
+
+/// A plan that is being made: see [`Plan`].
+#[map]
+static PLAN: PerCpuArray<[u64; PLAN_WORDS]> = PerCpuArray::with_max_entries(1, 0);
+/// Words that a plan fits in.
+const PLAN_WORDS: usize = size_of::<Plan>().div_ceil(8);
+const _: () = assert!(align_of::<Plan>() <= 8, "a map value is aligned to 8 bytes");
 
 /// An entry that is being made: the stack is short.
 #[map]
@@ -188,34 +196,43 @@ impl FlowSlot for Slot {
 pub struct RingInPlace(*mut HalfOpenRing);
 
 impl RingInPlace {
-    /// The place that was taken `back` places before this number.
+    /// The place with this number, counted over all that were ever taken.
     #[inline(always)]
-    fn place(&self, number: u64) -> *mut u64 {
-        let index = HalfOpenRing::index(number);
+    fn place(&self, number: u64) -> Option<*mut u64> {
+        let mut index = HalfOpenRing::index(number);
+        // Forgets that this is a remainder: the compiler would leave out the comparison that the verifier wants to see.
+        // SAFETY: changes nothing.
+        unsafe {
+            asm!("{index} = {index}", index = inlateout(reg) index, options(pure, nomem, nostack, preserves_flags));
+        }
+        if index >= HALF_OPEN_PLACES as usize {
+            return None;
+        }
         // SAFETY: the index lies within the array; the map value stays mapped for the run of the program.
-        unsafe { &raw mut (*self.0).places[index] }
+        Some(unsafe { (&raw mut (*self.0).places).cast::<u64>().add(index) })
     }
 }
 
 impl RingSlot for RingInPlace {
     #[inline(always)]
     fn take(&self, place: Place) -> Option<Place> {
-        // SAFETY: as in `place`; both words are aligned.
-        let before = unsafe {
-            let number = atomic_xadd::<u64, u64, { AtomicOrdering::AcqRel }>(&raw mut (*self.0).taken, 1);
-            atomic_xchg::<u64, { AtomicOrdering::AcqRel }>(self.place(number), place.0)
-        };
-        (before != 0).then_some(Place(before))
+        // SAFETY: as in `place`; the word is aligned.
+        let number =
+            unsafe { atomic_xadd::<u64, u64, { AtomicOrdering::AcqRel }>(&raw mut (*self.0).taken, 1) };
+        let at = self.place(number)?;
+        // SAFETY: as above.
+        let before = unsafe { atomic_xchg::<u64, { AtomicOrdering::AcqRel }>(at, place.0) };
+        Place::taken(before)
     }
 
     #[inline(always)]
     fn recent(&self, back: u32) -> Option<Place> {
         // SAFETY: as in `take`.
-        let place = unsafe {
-            let taken = (&raw const (*self.0).taken).read_volatile();
-            self.place(taken.wrapping_sub(u64::from(back))).read_volatile()
-        };
-        (place != 0).then_some(Place(place))
+        let taken = unsafe { (&raw const (*self.0).taken).read_volatile() };
+        let at = self.place(taken.checked_sub(u64::from(back))?)?;
+        // SAFETY: as in `take`.
+        let place = unsafe { at.read_volatile() };
+        Place::taken(place)
     }
 
     #[inline(always)]
@@ -253,6 +270,28 @@ impl DerefMut for Scratch {
     #[inline(always)]
     fn deref_mut(&mut self) -> &mut CtEntry {
         // SAFETY: as in `deref`; each CPU has its own.
+        unsafe { &mut *self.0 }
+    }
+}
+
+/// This CPU's room for a plan.
+pub struct PlanRoom(*mut Plan);
+
+impl Deref for PlanRoom {
+    type Target = Plan;
+
+    #[inline(always)]
+    fn deref(&self) -> &Plan {
+        // SAFETY: as in `deref_mut`.
+        unsafe { &*self.0 }
+    }
+}
+
+impl DerefMut for PlanRoom {
+    #[inline(always)]
+    fn deref_mut(&mut self) -> &mut Plan {
+        // SAFETY: a map value stays mapped for the run of the program, and each CPU has its own. Before anything is read
+        // the whole plan is written; there is nothing to be dropped in what stood there.
         unsafe { &mut *self.0 }
     }
 }
@@ -391,6 +430,15 @@ impl<H: Hook> Tables for KernelTables<H> {
     type Datagram = DatagramInPlace;
     type Ring = RingInPlace;
     type Scratch = Scratch;
+    type PlanRoom<'a>
+        = PlanRoom
+    where
+        Self: 'a;
+
+    #[inline(always)]
+    fn plan(&self) -> Option<PlanRoom> {
+        PLAN.get_ptr_mut(0).map(|room| PlanRoom(room.cast()))
+    }
 
     #[inline(always)]
     fn ring(&self, key: &RingKey) -> Option<RingInPlace> {

@@ -154,3 +154,123 @@ pub fn tc_tell_external(ctx: TcContext) -> i32 {
 pub fn tc_tell_internal(ctx: TcContext) -> i32 {
     run_tc(&ctx, Stage::Tell, Side::Internal)
 }
+
+/// Connections to crowded listeners, and answers to challenges, external side.
+#[xdp]
+pub fn xdp_challenge_external(ctx: XdpContext) -> u32 {
+    run_xdp(&ctx, Stage::Challenge, Side::External)
+}
+
+/// Connections to crowded listeners, and answers to challenges, internal side.
+#[xdp]
+pub fn xdp_challenge_internal(ctx: XdpContext) -> u32 {
+    run_xdp(&ctx, Stage::Challenge, Side::Internal)
+}
+
+/// Connections to crowded listeners, and answers to challenges, external side.
+#[classifier]
+pub fn tc_challenge_external(ctx: TcContext) -> i32 {
+    run_tc(&ctx, Stage::Challenge, Side::External)
+}
+
+/// Connections to crowded listeners, and answers to challenges, internal side.
+#[classifier]
+pub fn tc_challenge_internal(ctx: TcContext) -> i32 {
+    run_tc(&ctx, Stage::Challenge, Side::Internal)
+}
+
+/// Packets of no known flow, external side.
+#[xdp]
+pub fn xdp_open_external(ctx: XdpContext) -> u32 {
+    run_xdp(&ctx, Stage::Open, Side::External)
+}
+
+/// Packets of no known flow, internal side.
+#[xdp]
+pub fn xdp_open_internal(ctx: XdpContext) -> u32 {
+    run_xdp(&ctx, Stage::Open, Side::Internal)
+}
+
+/// Packets of no known flow, external side.
+#[classifier]
+pub fn tc_open_external(ctx: TcContext) -> i32 {
+    run_tc(&ctx, Stage::Open, Side::External)
+}
+
+/// Packets of no known flow, internal side.
+#[classifier]
+pub fn tc_open_internal(ctx: TcContext) -> i32 {
+    run_tc(&ctx, Stage::Open, Side::Internal)
+}
+
+/// SYNs whose segment size may be too large, external side.
+#[xdp]
+pub fn xdp_handshake_external(ctx: XdpContext) -> u32 {
+    run_xdp(&ctx, Stage::Handshake, Side::External)
+}
+
+/// SYNs whose segment size may be too large, internal side.
+#[xdp]
+pub fn xdp_handshake_internal(ctx: XdpContext) -> u32 {
+    run_xdp(&ctx, Stage::Handshake, Side::Internal)
+}
+
+/// SYNs whose segment size may be too large, external side.
+#[classifier]
+pub fn tc_handshake_external(ctx: TcContext) -> i32 {
+    run_tc(&ctx, Stage::Handshake, Side::External)
+}
+
+/// SYNs whose segment size may be too large, internal side.
+#[classifier]
+pub fn tc_handshake_internal(ctx: TcContext) -> i32 {
+    run_tc(&ctx, Stage::Handshake, Side::Internal)
+}
+
+/// Flows that are entered, external side.
+#[xdp]
+pub fn xdp_enter_external(ctx: XdpContext) -> u32 {
+    run_xdp(&ctx, Stage::Enter, Side::External)
+}
+
+/// Flows that are entered, internal side.
+#[xdp]
+pub fn xdp_enter_internal(ctx: XdpContext) -> u32 {
+    run_xdp(&ctx, Stage::Enter, Side::Internal)
+}
+
+/// First parts whose datagram is noted, external side.
+#[xdp]
+pub fn xdp_note_external(ctx: XdpContext) -> u32 {
+    run_xdp(&ctx, Stage::Note, Side::External)
+}
+
+/// First parts whose datagram is noted, internal side.
+#[xdp]
+pub fn xdp_note_internal(ctx: XdpContext) -> u32 {
+    run_xdp(&ctx, Stage::Note, Side::Internal)
+}
+
+/// Flows that are entered, external side.
+#[classifier]
+pub fn tc_enter_external(ctx: TcContext) -> i32 {
+    run_tc(&ctx, Stage::Enter, Side::External)
+}
+
+/// Flows that are entered, internal side.
+#[classifier]
+pub fn tc_enter_internal(ctx: TcContext) -> i32 {
+    run_tc(&ctx, Stage::Enter, Side::Internal)
+}
+
+/// First parts whose datagram is noted, external side.
+#[classifier]
+pub fn tc_note_external(ctx: TcContext) -> i32 {
+    run_tc(&ctx, Stage::Note, Side::External)
+}
+
+/// First parts whose datagram is noted, internal side.
+#[classifier]
+pub fn tc_note_internal(ctx: TcContext) -> i32 {
+    run_tc(&ctx, Stage::Note, Side::Internal)
+}

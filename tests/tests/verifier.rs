@@ -18,6 +18,19 @@ fn the_kernel_accepts_every_program() {
         .filter_map(|(name, program)| Some(format!("{name}: {}", last_lines(&load(program).err()?))))
         .collect();
     assert!(refused.is_empty(), "{}", refused.join("\n"));
+    let costs: Vec<_> = ebpf.programs().map(|(name, program)| (name, verified(program))).collect();
+    for (name, instructions) in &costs {
+        println!("{name}: {instructions} instructions verified");
+    }
+    let dear: Vec<_> = costs.iter().filter(|(_, instructions)| *instructions > VERIFIED_MAX).collect();
+    assert!(dear.is_empty(), "too near the verifier's limit of 1,000,000: {dear:?}");
+}
+
+/// The verifier gives up at a million; other kernels prune less than this one.
+const VERIFIED_MAX: u32 = 600_000;
+
+fn verified(program: &Program) -> u32 {
+    program.info().unwrap().verified_instruction_count().unwrap_or(0)
 }
 
 fn load(program: &mut Program) -> Result<(), ProgramError> {

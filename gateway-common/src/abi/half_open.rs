@@ -38,7 +38,7 @@ pub struct HalfOpenRing {
     /// New clients are challenged until then; `CLOCK_MONOTONIC` nanoseconds.
     pub challenging_until_ns: u64,
     /// Flows, see [`Place`]; 0 where none was yet.
-    pub places: [u64; HALF_OPEN_PLACES],
+    pub places: [u64; HALF_OPEN_PLACES as usize],
 }
 
 impl HalfOpenRing {
@@ -49,10 +49,17 @@ impl HalfOpenRing {
         (number % HALF_OPEN_PLACES as u64) as usize
     }
 
-    /// The index of the place that was taken `back` places ago; 0 is the next one.
-    #[inline(always)]
-    pub const fn place(&self, back: u32) -> usize {
-        Self::index(self.taken.wrapping_sub(back as u64))
+    /// Takes the next place for a flow, and returns which flow had it.
+    pub fn take(&mut self, place: Place) -> Option<Place> {
+        let index = Self::index(self.taken);
+        self.taken += 1;
+        Place::taken(core::mem::replace(&mut self.places[index], place.0))
+    }
+
+    /// The flow that took its place `back` places ago; 1 is the last one.
+    pub fn recent(&self, back: u32) -> Option<Place> {
+        let number = self.taken.checked_sub(u64::from(back))?;
+        Place::taken(self.places[Self::index(number)])
     }
 }
 
@@ -62,6 +69,12 @@ impl HalfOpenRing {
 pub struct Place(pub u64);
 
 impl Place {
+    /// From the word in a ring.
+    #[inline(always)]
+    pub const fn taken(word: u64) -> Option<Self> {
+        if word == 0 { None } else { Some(Self(word)) }
+    }
+
     /// Of the flow with this key on the external side.
     #[inline(always)]
     pub const fn of(external: &FlowKey) -> Self {

@@ -32,7 +32,7 @@ pub use policy::{
 pub use pool::{Backend, Pool, PoolFlags};
 pub use settings::{Settings, SettingsFlags, Timeouts};
 pub use stats::{Counter, TenantStats};
-pub use tenant::{HairpinKey, TenantSettings, TenantUse};
+pub use tenant::{HairpinKey, TenantFlags, TenantSettings, TenantUse};
 
 /// Declares that a type may cross the kernel border: plain bytes, the stated size, and (in user space) `aya::Pod`.
 ///

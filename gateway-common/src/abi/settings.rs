@@ -87,6 +87,14 @@ pub struct SettingsFlags(pub u8);
 impl SettingsFlags {
     /// Both ends of a TCP connection that idled out get a reset.
     pub const RESET_EXPIRED: Self = Self(1);
+    /// A tenant or an interface has a largest segment size: SYNs are looked at.
+    pub const CLAMPS_MSS: Self = Self(2);
+
+    /// Both.
+    #[must_use]
+    pub const fn with(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
 
     /// Does it contain the flag?
     #[inline(always)]

@@ -12,8 +12,8 @@ pub struct TenantSettings {
     pub nat: Addr,
     /// Largest TCP segment that its connections may agree on, in bytes (the MSS option); 0 leaves them alone.
     pub mss: u16,
-    /// Explicit padding.
-    pub pad: u16,
+    /// How it is treated.
+    pub flags: TenantFlags,
     /// Idle timeout of its established TCP connections in seconds; 0 for the node's.
     pub tcp_established_secs: u32,
     /// Idle timeout of its UDP flows in seconds; 0 for the node's.
@@ -46,4 +46,20 @@ pub struct HairpinKey {
     pub from: TenantId,
     /// Whose listener is called.
     pub to: TenantId,
+}
+
+/// How a tenant is treated, as bits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Pod, Zeroable)]
+#[repr(transparent)]
+pub struct TenantFlags(pub u16);
+
+impl TenantFlags {
+    /// Its packets may come in by other interfaces than those that lead to it.
+    pub const LOOSE_SOURCE: Self = Self(1);
+
+    /// Does it contain the flag?
+    #[inline(always)]
+    pub const fn contains(self, flag: Self) -> bool {
+        self.0 & flag.0 == flag.0
+    }
 }

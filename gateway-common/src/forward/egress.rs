@@ -5,7 +5,10 @@ use super::{
     open::{self, Source},
 };
 use crate::{
-    abi::{Addr, AddressKind, DestinationKey, ListenerKey, Port, Protocol, TenantId, TenantSource},
+    abi::{
+        Addr, AddressKind, DestinationKey, HairpinKey, ListenerFlags, ListenerKey, Port, Protocol, Side,
+        TenantId, TenantSource,
+    },
     drop_reason::DropReason,
     tables::Tables,
     wire::transport::Transport,
@@ -35,6 +38,7 @@ fn try_decide<T: Tables>(tables: &T, transport: &Transport, flow: &mut Flow) -> 
     };
     match address.kind() {
         Some(AddressKind::Host) | None => Ok(Decision::Pass),
+        Some(AddressKind::IngressVip) if is_tenant => to_listener(tables, transport, flow, source),
         Some(AddressKind::IngressVip | AddressKind::EgressVip) => Err(DropReason::WrongSide),
         Some(AddressKind::TenantNatIp) if is_tenant && flow.tenant == address.tenant => {
             to_nat_ip(tables, transport, flow, source)
@@ -98,7 +102,36 @@ fn to_destination<T: Tables>(
         return Err(DropReason::RefusedDraining);
     }
     let egress_vip = open::settings(tables)?.egress_vip;
-    flow.goes_to(target, &transport.key, protocol, Source::Nat(egress_vip));
+    flow.goes_to(target, &transport.key, protocol, Source::Nat(egress_vip), Side::External);
+    Ok(Decision::Open)
+}
+
+/// Hairpinning (RFC 4787 REQ-9): the tenant calls a listener from inside. It may if a rule for this very pair of tenants
+/// says so, and is seen with the egress VIP then, like by everybody else.
+#[inline(always)]
+fn to_listener<T: Tables>(
+    tables: &T,
+    transport: &Transport,
+    flow: &mut Flow,
+    source: TenantSource,
+) -> Result<Decision, DropReason> {
+    let key = &transport.key;
+    let protocol = key.protocol().ok_or(DropReason::ProtocolNotSupported)?;
+    let listener =
+        tables.listener(&ListenerKey::new(key.dst, protocol, key.dst_port)).ok_or(DropReason::WrongSide)?;
+    if !tables.allows_hairpin(&HairpinKey { from: flow.tenant, to: listener.tenant }) {
+        return Err(DropReason::WrongSide);
+    }
+    if !transport.segment.opens() {
+        return Err(DropReason::NoFlow);
+    }
+    if source.is_draining() || listener.flags.contains(ListenerFlags::DRAINING) {
+        return Err(DropReason::RefusedDraining);
+    }
+    let settings = open::settings(tables)?;
+    let backend = open::choose_backend(tables, listener.tenant, settings.hash_seed, listener.pool, key)?;
+    let target = (backend.address, backend.port);
+    flow.goes_to(target, key, protocol, Source::Nat(settings.egress_vip), Side::Internal);
     Ok(Decision::Open)
 }
 

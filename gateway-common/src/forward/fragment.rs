@@ -4,7 +4,10 @@
 //! A part that overlaps another is refused, so nobody can write over a transport header that was looked at
 //! (RFC 1858, RFC 3128), nor give the two ends different datagrams.
 
-use super::{Break, Flow, Frame, Step, hop, is_ours, pass_ipv4, settle, step, translate_flow};
+use super::{
+    Break, Flow, Frame, Step, hop, is_ours, known, pass, pass_ipv4, plan::Plan, settle, stage::Stage, step,
+    transport_of,
+};
 use crate::{
     abi::{Addr, Counter, DatagramHead, DatagramKey, FlowKey, Side},
     drop_reason::DropReason,
@@ -19,9 +22,9 @@ use crate::{
 /// Decides about the first part of a datagram that came in on `side`: a packet like others, but that its datagram is noted
 /// before it is sent.
 #[inline(always)]
-pub fn first<P: Packet, T: Tables>(packet: &mut P, tables: &T, side: Side, now_ns: u64) -> Step {
+pub fn first<P: Packet, T: Tables>(packet: &mut P, tables: &T, side: Side) -> Step {
     let mut flow = Flow::unknown(side);
-    let outcome = decide_first_part(packet, tables, side, &mut flow, now_ns);
+    let outcome = decide_first_part(packet, tables, side, &mut flow);
     step(tables, &flow, outcome)
 }
 
@@ -61,7 +64,6 @@ fn decide_first_part<P: Packet, T: Tables>(
     tables: &T,
     side: Side,
     flow: &mut Flow,
-    now_ns: u64,
 ) -> Result<Verdict, Break> {
     let frame = &Frame::parse(packet, side)?;
     if !frame.ip.payload_len().is_multiple_of(8) {
@@ -71,12 +73,47 @@ fn decide_first_part<P: Packet, T: Tables>(
             Ok(pass_ipv4(packet, tables, frame)?)
         };
     }
-    translate_flow::<P, T, true>(packet, tables, frame, flow, now_ns)
+    let Some(transport) = transport_of(packet, tables, frame, flow)? else {
+        return Ok(pass(tables));
+    };
+    known::find_live(tables, &transport, flow)?;
+    let hop = hop::find(packet, tables, frame, (flow.pair.dst, flow.pair.src), flow.pair.side())?;
+    let mut plan = tables.plan().ok_or(DropReason::NotConfigured)?;
+    (plan.frame, plan.transport, plan.flow, plan.hop) = (*frame, transport, *flow, hop);
+    Err(Break::Stage(Stage::Note))
+}
+
+/// Notes the datagram as planned, and sends its first part.
+#[inline(always)]
+pub fn note<P: Packet, T: Tables>(packet: &mut P, tables: &T, now_ns: u64) -> Verdict {
+    let Some(plan) = tables.plan() else {
+        return settle(tables, &Flow::unknown(Side::External), Err(DropReason::NotConfigured));
+    };
+    let outcome = carry_out(packet, tables, &plan, now_ns);
+    settle(tables, &plan.flow, outcome)
+}
+
+#[inline(always)]
+fn carry_out<P: Packet, T: Tables>(
+    packet: &mut P,
+    tables: &T,
+    plan: &Plan,
+    now_ns: u64,
+) -> Result<Verdict, DropReason> {
+    let Plan { frame, transport, flow, hop, .. } = plan;
+    remember(tables, &transport.key, flow, FirstPart::of(&frame.ip), now_ns)?;
+    let hit = known::find(tables, &transport.key).ok_or(DropReason::NoFlow);
+    if let Err(reason) = hit.and_then(|hit| known::advance(tables, &hit, transport, now_ns)) {
+        forget(tables, &transport.key, frame.ip.id, now_ns);
+        return Err(reason);
+    }
+    hop::send(packet, tables, frame, &transport.key, flow, hop)?;
+    Ok(hop.verdict)
 }
 
 /// What has to be known of a first part besides its 5-tuple.
 #[derive(Clone, Copy, Debug)]
-pub struct FirstPart {
+struct FirstPart {
     /// Identification, as it stands in memory.
     id: u16,
     /// Length of its payload in units of 8 bytes.
@@ -85,14 +122,14 @@ pub struct FirstPart {
 
 impl FirstPart {
     #[inline(always)]
-    pub const fn of(ip: &Ipv4) -> Self {
+    const fn of(ip: &Ipv4) -> Self {
         Self { id: ip.id, units: units(ip.payload_len()) }
     }
 }
 
 /// Notes where the parts of a datagram go, of which this is the first.
-#[inline(never)]
-pub fn remember<T: Tables>(
+#[inline(always)]
+fn remember<T: Tables>(
     tables: &T,
     flow_key: &FlowKey,
     flow: &Flow,
@@ -122,7 +159,7 @@ pub fn remember<T: Tables>(
 
 /// The first part is not sent: the others shall not be either.
 #[inline(always)]
-pub fn forget<T: Tables>(tables: &T, flow_key: &FlowKey, id: u16, now_ns: u64) {
+fn forget<T: Tables>(tables: &T, flow_key: &FlowKey, id: u16, now_ns: u64) {
     let mut key = DatagramKey::new(flow_key.side(), flow_key.src, id);
     if is_under_way(tables, &mut key, flow_key, id, now_ns) {
         tables.forget_datagram(&key);
@@ -191,7 +228,8 @@ fn send_later_part<P: Packet, T: Tables>(
     flow.tenant = head.tenant;
     let (first, end) = extent(ip).ok_or(DropReason::BadFragment)?;
     let addresses: (Addr, Addr) = (head.new_src, head.new_dst);
-    let hop = hop::find(packet, tables, frame, addresses).map_err(|no_way| no_way.reason)?;
+    let hop =
+        hop::find(packet, tables, frame, addresses, frame.side.opposite()).map_err(|no_way| no_way.reason)?;
     if !datagram.claim(first, end) {
         return Err(DropReason::BadFragment);
     }

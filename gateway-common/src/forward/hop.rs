@@ -11,11 +11,21 @@ use crate::{
     wire::ipv4::Ipv4,
 };
 
+/// The bits of a tag that say which VLAN.
+const VLAN_ID: u16 = 0x0fff;
+
 /// The way out: a verdict, and the link header unless the kernel will write it.
 #[derive(Clone, Copy, Debug)]
 pub struct Hop {
     pub verdict: Verdict,
     pub link: Option<LinkHeader>,
+    /// See [`Interface::mss`], of the interface that it leads out of.
+    pub mss: u16,
+}
+
+impl Hop {
+    /// None.
+    pub const NONE: Self = Self { verdict: Verdict::Pass, link: None, mss: 0 };
 }
 
 /// Why a packet cannot go on, and what its sender may be told.
@@ -44,7 +54,7 @@ impl From<DropReason> for NoWay {
 
 /// Finds the way for a packet that leaves from `src` to `dst`.
 ///
-/// It must lead out of an interface on the other side. A route that points back to NPCI for a tenant's address (or
+/// It must lead out of an interface on the side `leaves_by`. A route that points back to NPCI for a tenant's address (or
 /// the reverse) would show one side's addresses to the other, so it is refused instead.
 #[inline(always)]
 pub fn find<P: Packet, T: Tables>(
@@ -52,6 +62,7 @@ pub fn find<P: Packet, T: Tables>(
     tables: &T,
     frame: &Frame,
     (src, dst): (Addr, Addr),
+    leaves_by: Side,
 ) -> Result<Hop, NoWay> {
     if frame.ip.ttl <= 1 {
         return Err(DropReason::TtlExceeded.into());
@@ -66,15 +77,15 @@ pub fn find<P: Packet, T: Tables>(
     };
     match tables.route(&query) {
         Route::Forward { ifindex, link } => {
-            let out = on_other_side(tables, frame, ifindex)?;
+            let out = on_side(tables, leaves_by, ifindex)?;
             let transmit = if P::TAGS_IN_FRAME { out.transmit_ifindex } else { ifindex };
             let link = LinkHeader { addresses: link, vlan_id: out.vlan_id };
-            Ok(Hop { verdict: Verdict::Redirect { ifindex: transmit }, link: Some(link) })
+            Ok(Hop { verdict: Verdict::Redirect { ifindex: transmit }, link: Some(link), mss: out.mss })
         }
         Route::Unresolved { ifindex, next_hop } => {
-            on_other_side(tables, frame, ifindex)?;
+            let out = on_side(tables, leaves_by, ifindex)?;
             if P::RESOLVES_NEIGHBOURS {
-                return Ok(Hop { verdict: Verdict::RedirectNeighbour { ifindex }, link: None });
+                return Ok(Hop { verdict: Verdict::RedirectNeighbour { ifindex }, link: None, mss: out.mss });
             }
             report_unresolved(tables, ifindex, next_hop);
             Err(DropReason::NoNeighbour.into())
@@ -82,6 +93,41 @@ pub fn find<P: Packet, T: Tables>(
         Route::TooLarge { mtu, .. } => Err(NoWay { reason: DropReason::MtuExceeded, mtu }),
         Route::None => Err(DropReason::NoRoute.into()),
         Route::Disabled => Err(DropReason::ForwardingDisabled.into()),
+    }
+}
+
+/// Has a tenant's packet come in where the tenant is reached? Else somebody uses its address, who may be another tenant
+/// (RFC 3704 section 2.2, strict reverse path forwarding).
+#[inline(never)]
+pub fn came_the_right_way<P: Packet, T: Tables>(packet: &P, tables: &T, frame: &Frame) -> bool {
+    let ingress_ifindex = packet.ingress_ifindex();
+    let query = RouteQuery {
+        src: frame.ip.dst,
+        dst: frame.ip.src,
+        protocol: frame.ip.protocol,
+        tos: frame.ip.tos,
+        total_len: 0,
+        ingress_ifindex,
+    };
+    let ifindex = match tables.route(&query) {
+        Route::Forward { ifindex, .. }
+        | Route::Unresolved { ifindex, .. }
+        | Route::TooLarge { ifindex, .. } => ifindex,
+        Route::None => return false,
+        // The way on is refused for that, with its own reason.
+        Route::Disabled => return true,
+    };
+    if ifindex == ingress_ifindex {
+        return true;
+    }
+    // A VLAN device, whose frames XDP sees on its parent.
+    let vlan_id = match frame.link.tag {
+        Some(tag) => tag & VLAN_ID,
+        None => 0,
+    };
+    match tables.interface(ifindex) {
+        Some(interface) => interface.transmit_ifindex == ingress_ifindex && interface.vlan_id == vlan_id,
+        None => false,
     }
 }
 
@@ -129,14 +175,14 @@ fn report_unresolved<T: Tables>(tables: &T, ifindex: u32, next_hop: Addr) {
 }
 
 #[inline(always)]
-fn on_other_side<T: Tables>(tables: &T, frame: &Frame, ifindex: u32) -> Result<Interface, DropReason> {
+fn on_side<T: Tables>(tables: &T, side: Side, ifindex: u32) -> Result<Interface, DropReason> {
     match tables.interface(ifindex) {
-        Some(interface) if interface.side() as u8 != frame.side as u8 => Ok(interface),
+        Some(interface) if interface.side() as u8 == side as u8 => Ok(interface),
         _ => Err(DropReason::WrongInterface),
     }
 }
 
-/// Translates the packet and sends it on its way. Everything is decided: only the bytes are left to write.
+/// Translates the packet, which may then leave as `hop` says. Everything is decided: only the bytes are left to write.
 #[inline(always)]
 pub fn send<P: Packet, T: Tables>(
     packet: &mut P,
@@ -145,7 +191,7 @@ pub fn send<P: Packet, T: Tables>(
     key: &FlowKey,
     flow: &Flow,
     hop: &Hop,
-) -> Result<Verdict, DropReason> {
+) -> Result<(), DropReason> {
     let protocol = key.protocol().ok_or(DropReason::ProtocolNotSupported)?;
     let bytes = packet.len() as u64;
     let translation = Translation { key, pair: &flow.pair, protocol, link: hop.link };
@@ -153,5 +199,5 @@ pub fn send<P: Packet, T: Tables>(
         .map_err(|_| DropReason::RewriteFailed)?;
     tables.count(Counter::Translated, 1);
     tables.count_translated(flow.tenant, matches!(frame.side, Side::Internal), bytes);
-    Ok(hop.verdict)
+    Ok(())
 }

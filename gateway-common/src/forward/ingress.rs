@@ -5,7 +5,7 @@ use super::{
     open::{self, Source},
 };
 use crate::{
-    abi::{AddressKind, AllowKey, EntryFlags, ListenerFlags, ListenerKey},
+    abi::{AddressKind, AllowKey, EntryFlags, ListenerFlags, ListenerKey, Side},
     drop_reason::DropReason,
     tables::Tables,
     wire::transport::Transport,
@@ -69,6 +69,6 @@ fn to_listener<T: Tables>(
         Source::Nat(listener.nat)
     };
     flow.direction = EntryFlags::INGRESS;
-    flow.goes_to((backend.address, backend.port), key, protocol, source);
+    flow.goes_to((backend.address, backend.port), key, protocol, source, Side::Internal);
     Ok(Decision::Open)
 }

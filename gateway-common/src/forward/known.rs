@@ -2,7 +2,7 @@
 
 use bytemuck::Zeroable as _;
 
-use super::admit;
+use super::{Break, Flow, Stage, admit};
 use crate::{
     abi::{Counter, CtEntry, EntryFlags, EntryView, FlowKey, Seen, State},
     conntrack::{self, Segment},
@@ -43,6 +43,24 @@ pub fn find<T: Tables>(tables: &T, key: &FlowKey) -> Option<Hit<T::Slot>> {
         },
         hit => hit,
     }
+}
+
+/// Finds the flow that a packet belongs to, and notes it in `flow`; else tells which stage the packet is for.
+#[inline(always)]
+pub fn find_live<T: Tables>(
+    tables: &T,
+    transport: &Transport,
+    flow: &mut Flow,
+) -> Result<Hit<T::Slot>, Break> {
+    let hit = match find(tables, &transport.key) {
+        Some(hit) if !hit.reopens(transport.segment) => hit,
+        _ => return Err(Break::Stage(Stage::Open)),
+    };
+    (flow.tenant, flow.pair) = (hit.entry.tenant, hit.entry.pair);
+    if hit.is_ended() {
+        return Err(Break::Stage(Stage::Tell));
+    }
+    Ok(hit)
 }
 
 /// Finds the key of the other direction of a known flow; false when the flow is not known.
@@ -180,7 +198,10 @@ fn promote<T: Tables>(tables: &T, key: &FlowKey, now_ns: u64) -> Result<(), Drop
         tables.remove(FlowTable::Established, &original);
         return Err(reason);
     }
-    tables.remove(FlowTable::HalfOpen, &original);
+    if !tables.remove(FlowTable::HalfOpen, &original) {
+        // Whoever removed it a moment ago took it for a flow that ends, and has counted that.
+        tables.add_flow(entry.tenant);
+    }
     tables.remove(FlowTable::HalfOpen, &reply);
     tables.count(Counter::FlowsEstablished, 1);
     Ok(())

@@ -5,13 +5,18 @@
 
 mod admit;
 mod arp;
+mod challenge;
 mod egress;
 mod expire;
 mod fragment;
+mod half_open;
 mod hop;
 mod ingress;
 mod known;
+mod mss;
 mod open;
+mod opening;
+mod plan;
 mod quoted;
 mod refuse;
 mod stage;
@@ -19,10 +24,10 @@ mod tell;
 
 pub use expire::{Expiry, expire};
 pub use fragment::resume;
+pub use plan::Plan;
 pub use stage::{Stage, Step};
 
-use fragment::FirstPart;
-use hop::NoWay;
+use hop::{Hop, NoWay};
 
 use crate::{
     abi::{Addr, AddressKind, Counter, EntryFlags, FlowKey, Port, Protocol, Side, TenantId},
@@ -47,6 +52,9 @@ struct Frame {
 }
 
 impl Frame {
+    /// That of no packet.
+    const NONE: Self = Self { side: Side::External, link: Link::NONE, ip: Ipv4::NONE };
+
     /// Of an IPv4 packet.
     #[inline(always)]
     fn parse<P: Packet>(packet: &P, side: Side) -> Result<Self, DropReason> {
@@ -191,7 +199,7 @@ fn decide<P: Packet, T: Tables>(
             let frame = Frame { side, ip: Ipv4::parse(packet, link.header_len())?, link };
             match Stage::of(packet, &frame.ip) {
                 Some(stage) => Err(Break::Stage(stage)),
-                None => translate_flow::<P, T, false>(packet, tables, &frame, flow, now_ns),
+                None => translate_flow(packet, tables, &frame, flow, now_ns),
             }
         }
         ETHERTYPE_ARP => match arp::answer(packet, tables, side, link, now_ns) {
@@ -203,71 +211,44 @@ fn decide<P: Packet, T: Tables>(
     }
 }
 
-/// The way of a packet with a transport header; `IS_PART` when it is the first part of a datagram.
+/// The way of a packet of a known flow. How flows begin stands in [`opening`].
 #[inline(always)]
-fn translate_flow<P: Packet, T: Tables, const IS_PART: bool>(
+fn translate_flow<P: Packet, T: Tables>(
     packet: &mut P,
     tables: &T,
     frame: &Frame,
     flow: &mut Flow,
     now_ns: u64,
 ) -> Result<Verdict, Break> {
-    let transport = match Transport::parse(packet, &frame.ip, frame.side) {
-        Ok(transport) => transport,
-        Err(reason) => {
-            if is_ours(tables, frame.side, &frame.ip, flow) {
-                return Err(reason.into());
-            }
-            return Ok(pass_ipv4(packet, tables, frame)?);
-        }
+    let transport = match transport_of(packet, tables, frame, flow) {
+        Ok(Some(transport)) => transport,
+        Ok(None) => return Ok(pass(tables)),
+        Err(reason) => return Err(reason.into()),
     };
-    let hit = known::find(tables, &transport.key);
-    match &hit {
-        Some(hit) if !hit.reopens(transport.segment) => {
-            (flow.tenant, flow.pair) = (hit.entry.tenant, hit.entry.pair);
-            if hit.is_ended() {
-                return Err(Break::Stage(Stage::Tell));
-            }
-        }
-        _ => match decide_first(tables, frame.side, &transport, flow) {
-            Decision::Pass => return Ok(pass_ipv4(packet, tables, frame)?),
-            Decision::Answer => {
-                answer_echo(packet, tables, &frame.ip)?;
-                return Ok(Verdict::Reply);
-            }
-            Decision::Drop(reason) if refuse::is_answered(reason, transport.segment) => {
-                return Err(Break::Stage(Stage::Tell));
-            }
-            Decision::Drop(reason) => return Err(reason.into()),
-            Decision::Open => {}
-        },
+    let hit = known::find_live(tables, &transport, flow)?;
+    if mss::is_told(tables, transport.segment) {
+        return Err(Break::Stage(Stage::Handshake));
     }
-    // The route does not depend on the port of a new flow, which is chosen last: a refused packet leaves no entry.
-    let hop = hop::find(packet, tables, frame, (flow.pair.dst, flow.pair.src))?;
-    if IS_PART {
-        fragment::remember(tables, &transport.key, flow, FirstPart::of(&frame.ip), now_ns)?;
+    let hop = hop::find(packet, tables, frame, (flow.pair.dst, flow.pair.src), flow.pair.side())?;
+    known::advance(tables, &hit, &transport, now_ns)?;
+    hop::send(packet, tables, frame, &transport.key, flow, &hop)?;
+    Ok(hop.verdict)
+}
+
+/// A packet's transport header. Without a valid one it is dropped if it is the gateway's; else it may pass, and there is
+/// `None`.
+#[inline(always)]
+fn transport_of<P: Packet, T: Tables>(
+    packet: &P,
+    tables: &T,
+    frame: &Frame,
+    flow: &mut Flow,
+) -> Result<Option<Transport>, DropReason> {
+    match Transport::parse(packet, &frame.ip, frame.side) {
+        Ok(transport) => Ok(Some(transport)),
+        Err(reason) if is_ours(tables, frame.side, &frame.ip, flow) => Err(reason),
+        Err(_) => check_passed(packet, tables, frame).map(|()| None),
     }
-    let tracked = match &hit {
-        Some(hit) if !hit.is_ended() && flow.is_served_by(&hit.entry.pair) => {
-            flow.pair = hit.entry.pair;
-            known::advance(tables, hit, &transport, now_ns)
-        }
-        _ => {
-            // The tuple is used again, and policy now sends it elsewhere than the connection that ended; or the daemon
-            // ended that, and resets what is left of it.
-            if let Some(hit) = &hit {
-                known::forget(tables, hit.table, &transport.key, &hit.entry);
-            }
-            open::enter(tables, flow, &transport, now_ns)
-        }
-    };
-    if let Err(reason) = tracked {
-        if IS_PART {
-            fragment::forget(tables, &transport.key, frame.ip.id, now_ns);
-        }
-        return Err(reason.into());
-    }
-    Ok(hop::send(packet, tables, frame, &transport.key, flow, &hop)?)
 }
 
 /// A packet of no tracked flow: it opens one, is answered here, is none of ours, or is refused.
@@ -289,10 +270,17 @@ fn pass<T: Tables>(tables: &T) -> Verdict {
 /// The packet is not the gateway's, and may go where the kernel sends it unless that is across.
 #[inline(always)]
 fn pass_ipv4<P: Packet, T: Tables>(packet: &P, tables: &T, frame: &Frame) -> Result<Verdict, DropReason> {
+    check_passed(packet, tables, frame)?;
+    Ok(pass(tables))
+}
+
+/// May the kernel have this packet?
+#[inline(always)]
+fn check_passed<P: Packet, T: Tables>(packet: &P, tables: &T, frame: &Frame) -> Result<(), DropReason> {
     if hop::would_cross(tables, frame.side, &frame.ip, packet.ingress_ifindex()) {
         return Err(DropReason::CrossesSides);
     }
-    Ok(pass(tables))
+    Ok(())
 }
 
 /// Is a packet that cannot be handled the gateway's, so that it must be dropped rather than left to the kernel?

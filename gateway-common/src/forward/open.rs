@@ -3,7 +3,8 @@
 use super::{Flow, admit, known};
 use crate::{
     abi::{
-        Addr, Backend, Counter, CtEntry, EntryFlags, FlowKey, PoolFlags, Port, Protocol, Settings, TenantId,
+        Addr, Backend, Counter, CtEntry, EntryFlags, FlowKey, PoolFlags, Port, Protocol, Settings, Side,
+        TenantId,
     },
     drop_reason::DropReason,
     hash::{flow_hash, reduce},
@@ -24,7 +25,7 @@ pub enum Source {
 }
 
 impl Flow {
-    /// Policy allows it towards `target`; `original` is the key of its first packet.
+    /// Policy allows it towards `target` on the side `leaves_by`; `original` is the key of its first packet.
     #[inline(always)]
     pub const fn goes_to(
         &mut self,
@@ -32,13 +33,14 @@ impl Flow {
         original: &FlowKey,
         protocol: Protocol,
         source: Source,
+        leaves_by: Side,
     ) {
         let near = match source {
             Source::Nat(address) => (address, Port::NONE),
             Source::Preserve => (original.src, original.src_port),
         };
         self.chooses_port = matches!(source, Source::Nat(_));
-        self.pair = FlowKey::v4(original.side().opposite(), protocol, target, near);
+        self.pair = FlowKey::v4(leaves_by, protocol, target, near);
     }
 }
 
@@ -89,7 +91,7 @@ pub fn enter<T: Tables>(
     flow: &mut Flow,
     transport: &Transport,
     now_ns: u64,
-) -> Result<(), DropReason> {
+) -> Result<Opened, DropReason> {
     let settings = settings(tables)?;
     if now_ns >= settings.lease_until_ns {
         return Err(DropReason::NoLease);
@@ -99,12 +101,12 @@ pub fn enter<T: Tables>(
     if opened != Ok(Opened::New) {
         admit::release(tables, flow.tenant);
     }
-    opened.map(|_| ())
+    opened
 }
 
 /// How a flow came to be in the tables.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Opened {
+pub enum Opened {
     /// It was entered.
     New,
     /// Another CPU has entered it, and its entries were adopted.
@@ -125,13 +127,13 @@ fn try_enter<T: Tables>(
     entry.generation = settings.generation;
     entry.owner = settings.node;
     let share = if flow.chooses_port { Some(share(tables, flow)?) } else { None };
-    match claim_reply(tables, settings, share, &mut entry)? {
-        Claim::Ours => {}
+    let attempt = match claim_reply(tables, settings, share, &mut entry)? {
+        Claim::Ours { attempt } => attempt,
         Claim::SameFlow => {
             tables.count(Counter::RacesAdopted, 1);
             return Ok(Opened::Adopted);
         }
-    }
+    };
     (flow.pair, entry.pair) = (entry.key, entry.key);
     entry.key = transport.key;
     entry.seen = transport.segment.seen();
@@ -139,6 +141,7 @@ fn try_enter<T: Tables>(
     match claim(tables, &entry) {
         Insertion::Inserted => {
             tables.count(Counter::FlowsOpened, 1);
+            tables.count(Counter::ports_found(attempt), 1);
             tables.count_opened(flow.tenant);
             Ok(Opened::New)
         }
@@ -156,8 +159,8 @@ fn try_enter<T: Tables>(
 /// The outcome of entering a reply's key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Claim {
-    /// It is ours.
-    Ours,
+    /// It is ours, at this attempt; 0 is the first.
+    Ours { attempt: u32 },
     /// With a preserved source: another CPU has entered it for this very flow.
     SameFlow,
 }
@@ -184,7 +187,7 @@ fn claim_reply<T: Tables>(
 ) -> Result<Claim, DropReason> {
     let Some(share) = share else {
         return match claim(tables, entry) {
-            Insertion::Inserted => Ok(Claim::Ours),
+            Insertion::Inserted => Ok(Claim::Ours { attempt: 0 }),
             Insertion::Exists => same_flow(tables, entry),
             Insertion::Full => Err(DropReason::HalfOpenTableFull),
         };
@@ -200,10 +203,7 @@ fn claim_reply<T: Tables>(
             settings.slices.candidate(share, start, attempt).ok_or(DropReason::PortsExhausted)?
         };
         match claim(tables, entry) {
-            Insertion::Inserted => {
-                tables.count(Counter::ports_found(attempt), 1);
-                return Ok(Claim::Ours);
-            }
+            Insertion::Inserted => return Ok(Claim::Ours { attempt }),
             Insertion::Exists => tables.count(Counter::PortRetries, 1),
             Insertion::Full => return Err(DropReason::HalfOpenTableFull),
         }
@@ -215,11 +215,21 @@ fn claim_reply<T: Tables>(
 #[inline(always)]
 fn claim<T: Tables>(tables: &T, entry: &CtEntry) -> Insertion {
     match tables.insert(FlowTable::HalfOpen, entry) {
-        Insertion::Inserted if tables.flow(FlowTable::Established, &entry.key).is_some() => {
+        Insertion::Inserted if is_anothers(tables, entry) => {
             tables.remove(FlowTable::HalfOpen, &entry.key);
             Insertion::Exists
         }
         insertion => insertion,
+    }
+}
+
+/// Is there an established flow with this key? It may be this very one, answered and promoted since its original's entry
+/// was made: its pair is then the reply that only we have entered.
+#[inline(always)]
+fn is_anothers<T: Tables>(tables: &T, entry: &CtEntry) -> bool {
+    match known::find_in(tables, FlowTable::Established, &entry.key) {
+        Some(hit) => !entry.flags.contains(EntryFlags::ORIGINAL) || hit.entry.pair != entry.pair,
+        None => false,
     }
 }
 

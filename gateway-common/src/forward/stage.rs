@@ -1,7 +1,7 @@
 //! What few packets need beyond the common path. In the kernel each is a program of its own, entered by a tail call:
 //! it has the stack to itself, and costs the common path nothing.
 
-use super::{fragment, quoted, tell};
+use super::{challenge, fragment, mss, opening, quoted, tell};
 use crate::{
     abi::{Protocol, Side},
     packet::{Packet, Window as _},
@@ -10,7 +10,8 @@ use crate::{
     wire::{ipv4::Ipv4, quote},
 };
 
-/// Where the common path leaves off, with the packet untouched.
+/// Where the common path leaves off, with the packet untouched. The next stage looks everything up again, but for the two
+/// that carry a [`super::Plan`] out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
 pub enum Stage {
@@ -22,11 +23,31 @@ pub enum Stage {
     LaterPart = 2,
     /// A packet that goes no further, whose sender is told so.
     Tell = 3,
+    /// A connection to a crowded listener: its client has to show first that it is where it says; or the answer to that.
+    Challenge = 4,
+    /// A packet of no known flow, or one that starts a known connection anew.
+    Open = 5,
+    /// A SYN of a known flow, with a segment size that may be too large.
+    Handshake = 6,
+    /// The flow that was planned by [`Self::Open`] is entered, and its packet sent.
+    Enter = 7,
+    /// The datagram whose [`Self::FirstPart`] came is noted, and that part sent.
+    Note = 8,
 }
 
 impl Stage {
     /// Every stage, in order of its number.
-    pub const ALL: [Self; 4] = [Self::Quoted, Self::FirstPart, Self::LaterPart, Self::Tell];
+    pub const ALL: [Self; 9] = [
+        Self::Quoted,
+        Self::FirstPart,
+        Self::LaterPart,
+        Self::Tell,
+        Self::Challenge,
+        Self::Open,
+        Self::Handshake,
+        Self::Enter,
+        Self::Note,
+    ];
 
     /// The stage that a packet needs from the start, if any.
     #[inline(always)]
@@ -50,16 +71,21 @@ impl Stage {
     }
 
     /// Size of that table.
-    pub const INDICES: u32 = 8;
+    pub const INDICES: u32 = 18;
 
     /// Decides about a packet that came to this stage.
     #[inline(always)]
     pub fn run<P: Packet, T: Tables>(self, packet: &mut P, tables: &T, side: Side, now_ns: u64) -> Step {
         match self {
             Self::Quoted => Step::Done(quoted::process(packet, tables, side)),
-            Self::FirstPart => fragment::first(packet, tables, side, now_ns),
+            Self::FirstPart => fragment::first(packet, tables, side),
             Self::LaterPart => Step::Done(fragment::later(packet, tables, side, now_ns)),
             Self::Tell => Step::Done(tell::process(packet, tables, side)),
+            Self::Open => opening::process(packet, tables, side, now_ns),
+            Self::Handshake => mss::process(packet, tables, side, now_ns),
+            Self::Enter => opening::enter(packet, tables, now_ns),
+            Self::Note => Step::Done(fragment::note(packet, tables, now_ns)),
+            Self::Challenge => Step::Done(challenge::process(packet, tables, side, now_ns)),
         }
     }
 }

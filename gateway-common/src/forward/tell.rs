@@ -58,7 +58,7 @@ fn decide<P: Packet, T: Tables>(
             Decision::Pass | Decision::Answer => return Err(DropReason::NoFlow),
         },
     }
-    match hop::find(packet, tables, frame, (flow.pair.dst, flow.pair.src)) {
+    match hop::find(packet, tables, frame, (flow.pair.dst, flow.pair.src), flow.pair.side()) {
         Err(no_way) if no_way.is_told() => tell(packet, tables, frame, flow, no_way),
         Err(no_way) => Err(no_way.reason),
         // The route has changed since the common path asked: the sender tries again.

@@ -10,6 +10,9 @@
 //! | [`races`] | invariants of the flow tables under every interleaving of two CPUs, on [`machine`] |
 //! | [`expiry`] | what is idle goes, both entries or none |
 //! | [`limits`] | a tenant's flood ends at its own limits, counted exactly |
+//! | [`challenges`] | a listener has so many half-open flows and no more; who may be forged has to answer first |
+//! | [`hairpins`] | a tenant calls another from inside by an explicit rule alone |
+//! | [`mss`] | ends agree on segments that fit |
 //! | [`quarantine`] | ports of a flow that idled out are not used again at once, and nothing of it gets through |
 //! | [`quoted`] | ICMP errors find the sender of what they quote, with four right checksums, and nobody else |
 //! | [`told`] | who sends what cannot go on is told so |
@@ -18,14 +21,17 @@
 //! | [`world`], [`frame`] | a gateway with three tenants; the frames that its neighbours send |
 
 mod answers;
+mod challenges;
 mod expiry;
 mod fragments;
 mod frame;
+mod hairpins;
 mod isolation;
 mod limits;
 mod machine;
 mod model_flows;
 mod model_ports;
+mod mss;
 mod quarantine;
 mod quoted;
 mod races;

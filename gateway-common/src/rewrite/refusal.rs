@@ -46,18 +46,36 @@ const fn octets(len: usize) -> u16 {
 /// [`Refused`] when the packet could not be changed; it must then be dropped.
 #[inline(always)]
 pub fn tcp_reset<P: Packet>(packet: &mut P, ip: &Ipv4) -> Result<(), Refused> {
+    let reset = Bare::reset(packet, ip).ok_or(Refused)?;
+    answer_with(packet, ip, &reset)
+}
+
+/// Turns a SYN into a SYN-ACK that acknowledges `cookie` instead of it. To the connection that the SYN would open this is
+/// an ACK that cannot be, which is answered with a reset of that number (RFC 9293 section 3.10.7.3).
+///
+/// # Errors
+///
+/// [`Refused`] when the packet could not be changed; it must then be dropped.
+#[inline(always)]
+pub fn tcp_challenge<P: Packet>(packet: &mut P, ip: &Ipv4, cookie: u32) -> Result<(), Refused> {
+    let challenge = Bare::challenge(packet, ip, cookie).ok_or(Refused)?;
+    answer_with(packet, ip, &challenge)
+}
+
+/// Turns a segment round, into one without options and payload.
+#[inline(always)]
+fn answer_with<P: Packet>(packet: &mut P, ip: &Ipv4, answer: &Bare) -> Result<(), Refused> {
     let (receiver, sender) = ethernet::addresses(packet).ok_or(Refused)?;
-    let reset = Reset::answering(packet, ip).ok_or(Refused)?;
     let at = ip.payload_offset();
     packet.resize(at + TCP_HEADER_LEN)?;
-    reset.store(packet, at)?;
-    store_tcp_checksum(packet, at, ip, reset.sum())?;
+    answer.store(packet, at)?;
+    store_tcp_checksum(packet, at, ip, answer.sum())?;
     store_ip(packet, ip, (ip.dst, ip.tos & DSCP), Protocol::Tcp, TCP_HEADER_LEN)?;
     send_back(packet, sender, receiver)
 }
 
-/// The header of a reset as it stands in memory, but for its checksum. It offers no window, and nothing is urgent.
-struct Reset {
+/// A header without options as it stands in memory, but for its checksum. It offers no window, and nothing is urgent.
+struct Bare {
     src_port: u16,
     dst_port: u16,
     seq: u32,
@@ -65,9 +83,21 @@ struct Reset {
     offset_and_flags: u16,
 }
 
-impl Reset {
+impl Bare {
     #[inline(always)]
-    fn answering<P: Packet>(packet: &P, ip: &Ipv4) -> Option<Self> {
+    fn challenge<P: Packet>(packet: &P, ip: &Ipv4, cookie: u32) -> Option<Self> {
+        let header = packet.window::<TCP_HEADER_LEN>(ip.payload_offset())?;
+        Some(Self {
+            src_port: header.u16::<2>(),
+            dst_port: header.u16::<0>(),
+            seq: 0,
+            ack: cookie.to_be(),
+            offset_and_flags: u16::from_ne_bytes([OFFSET_WITHOUT_OPTIONS, TCP_SYN | TCP_ACK]),
+        })
+    }
+
+    #[inline(always)]
+    fn reset<P: Packet>(packet: &P, ip: &Ipv4) -> Option<Self> {
         let header = packet.window::<TCP_HEADER_LEN>(ip.payload_offset())?;
         let (seq, ack, flags) = if header.u8::<13>() & TCP_ACK != 0 {
             (header.u32::<8>(), 0, TCP_RST)

@@ -28,6 +28,9 @@ pub struct Link {
 }
 
 impl Link {
+    /// That of no frame.
+    pub const NONE: Self = Self { tag: None, ethertype: 0 };
+
     /// Length of the header.
     #[inline(always)]
     pub const fn header_len(&self) -> usize {

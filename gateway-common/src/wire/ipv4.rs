@@ -4,6 +4,7 @@ use crate::{
     abi::Addr,
     drop_reason::DropReason,
     packet::{Packet, Window as _},
+    wire::checksum::Sum,
 };
 
 /// Length of a header without options.
@@ -81,12 +82,28 @@ pub struct Ipv4 {
 }
 
 impl Ipv4 {
+    /// That of no packet.
+    pub const NONE: Self = Self {
+        offset: 0,
+        header_len: HEADER_LEN,
+        total_len: 0,
+        tos: 0,
+        id: 0,
+        fragment: Fragment { bits: 0 },
+        ttl: 0,
+        protocol: 0,
+        checksum: 0,
+        src: Addr::UNSPECIFIED,
+        dst: Addr::UNSPECIFIED,
+    };
+
     /// Reads and checks the header at `offset`.
     ///
     /// # Errors
     ///
     /// [`DropReason::Truncated`] when the frame ends too early, [`DropReason::BadIpHeader`] when version, header
-    /// length and total length contradict each other.
+    /// length and total length contradict each other, [`DropReason::BadIpChecksum`] when the header was damaged
+    /// (RFC 1812 section 5.2.2). The checksum of a header with options is left to the receiver.
     #[inline(always)]
     pub fn parse<P: Packet>(packet: &P, offset: usize) -> Result<Self, DropReason> {
         let header = packet.window::<HEADER_LEN>(offset).ok_or(DropReason::Truncated)?;
@@ -98,6 +115,15 @@ impl Ipv4 {
         }
         if offset + total_len as usize > packet.len() {
             return Err(DropReason::Truncated);
+        }
+        let sum = Sum::NONE
+            .long(header.u32::<0>())
+            .long(header.u32::<4>())
+            .long(header.u32::<8>())
+            .long(header.u32::<12>())
+            .long(header.u32::<16>());
+        if header_len == HEADER_LEN && sum.fold() != 0xffff {
+            return Err(DropReason::BadIpChecksum);
         }
         Ok(Self {
             offset,

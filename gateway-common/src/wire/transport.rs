@@ -1,7 +1,7 @@
 //! TCP (RFC 9293), UDP (RFC 768) and ICMP echo (RFC 792), as far as a NAT needs them.
 
 use crate::{
-    abi::{FlowKey, Port, Protocol, Seen, Side},
+    abi::{Addr, FlowKey, Port, Protocol, Seen, Side},
     conntrack::Segment,
     drop_reason::DropReason,
     packet::{Packet, Window as _},
@@ -48,6 +48,18 @@ pub struct Transport {
 }
 
 impl Transport {
+    /// That of no packet.
+    pub const NONE: Self = Self {
+        key: FlowKey::v4(
+            Side::External,
+            Protocol::Tcp,
+            (Addr::UNSPECIFIED, Port::NONE),
+            (Addr::UNSPECIFIED, Port::NONE),
+        ),
+        segment: Segment::DATAGRAM,
+        offset: 0,
+    };
+
     /// Reads and checks the transport header behind `ip`, which is no later fragment.
     ///
     /// # Errors

@@ -65,16 +65,15 @@ fn checksum_wraps(rig: &mut Rig) {
 
 fn wrong_checksum(rig: &mut Rig) {
     let wire = rig.world.external;
-    let wrong = [Defect::TransportChecksum, Defect::IpChecksum];
-    for defect in wrong {
-        for packet in [ping(b"x")((NPCI, 1), (INGRESS_VIP, 0)), tcp(SYN)((NPCI, 40_000), (INGRESS_VIP, 8443))]
-        {
-            let frame = packet.defect(defect).macs(wire.far, wire.near).build();
-            let ran = rig.agree("wrong checksum", wire, &frame).ran.expect("memory runs everything");
-            assert!(matches!(ran.action, Action::Reply | Action::Redirect), "{:?}", ran.action);
-            let out = Frame::parse(&ran.frame).expect("a whole frame");
-            assert_eq!(out.bad_checksums.len(), 1, "{defect:?} was healed or spread: {out:?}");
-        }
+    for packet in [ping(b"x")((NPCI, 1), (INGRESS_VIP, 0)), tcp(SYN)((NPCI, 40_000), (INGRESS_VIP, 8443))] {
+        let damaged = |defect| packet.clone().defect(defect);
+        let frame = damaged(Defect::TransportChecksum).macs(wire.far, wire.near).build();
+        let ran = rig.agree("wrong checksum", wire, &frame).ran.expect("memory runs everything");
+        assert!(matches!(ran.action, Action::Reply | Action::Redirect), "{:?}", ran.action);
+        let out = Frame::parse(&ran.frame).expect("a whole frame");
+        assert_eq!(out.bad_checksums.len(), 1, "it was healed or spread: {out:?}");
+        let refused = dropped(DropReason::BadIpChecksum);
+        rig.step("damaged IP header", wire, &damaged(Defect::IpChecksum), &refused);
     }
 }
 

@@ -117,7 +117,7 @@ fn udp_length(rig: &mut Rig) {
         rig.step(&format!("{length}"), outside, &packet, &dropped(DropReason::BadTransportHeader));
     }
     let sent = packet((nat_ip(1), 40_000), (backend(1), 5353), 8);
-    let expect = translated(inside, sent).of(1).counting("flows_opened", 1);
+    let expect = translated(inside, sent).of(1).counting("flows_opened", 1).counting("ports_found_in_1", 1);
     let expect = expect.counting("tenant 1 flows_opened", 1).defective();
     let shorter = packet((NPCI, 40_000), (INGRESS_VIP, 5353), 8);
     rig.step("shorter than the packet", outside, &shorter, &expect);

@@ -50,7 +50,7 @@ fn opens_elsewhere<'a>(
         assert!(range.contains(&chosen.port), "the chosen port {} is not in {range:?}", chosen.port);
         leaves(chosen.port)
     });
-    let expect = expect.of(tenant).opens().counting("port_retries", retries);
+    let expect = expect.of(tenant).opens_after(retries);
     chosen(&rig.step("first packet of a flow without its own port", wire, packet, &expect)).port
 }
 

@@ -81,7 +81,23 @@ impl<'a> Expect<'a> {
 
     /// It opens a flow, which is half-open then.
     pub fn opens(self) -> Self {
-        self.counting("flows_opened", 1).counting_of_tenant("flows_opened").half_open(State::HalfOpen)
+        self.opens_after(0)
+    }
+
+    /// The same, after so many ports that were taken.
+    pub fn opens_after(self, retries: u64) -> Self {
+        let tries = match retries {
+            0 => "ports_found_in_1",
+            1..=3 => "ports_found_in_4",
+            4..=15 => "ports_found_in_16",
+            _ => "ports_found_in_32",
+        };
+        let expect = if retries == 0 { self } else { self.counting("port_retries", retries) };
+        expect
+            .counting("flows_opened", 1)
+            .counting(tries, 1)
+            .counting_of_tenant("flows_opened")
+            .half_open(State::HalfOpen)
     }
 
     /// The flow stands in the half-open table.

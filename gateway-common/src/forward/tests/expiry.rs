@@ -103,7 +103,7 @@ fn unanswered_datagrams_and_echoes_have_theirs() {
     let echo = (Frame::echo_request("198.18.1.1:77", "203.0.113.1:0"), Protocol::Icmp, Side::Internal, 60);
     for (frame, protocol, side, secs) in [datagram, echo] {
         let tables = Plan::three_tenants().tables();
-        forward(&tables, frame.packet(1), side, NOW);
+        forward(&tables, frame.packet(side as u32 + 1), side, NOW);
         let key = FlowKey::v4(side, protocol, frame.src, frame.dst);
         assert_eq!(expire(&tables, FlowTable::HalfOpen, &key, NOW + secs * SECOND), Expiry::Kept);
         assert_eq!(expire(&tables, FlowTable::HalfOpen, &key, NOW + secs * SECOND + 1), Expiry::Expired);

@@ -1,5 +1,5 @@
 use super::{
-    frame::{Frame, Received, end},
+    frame::{Frame, Received, end, seal},
     world::{EXTERNAL_IF, INTERNAL_IF, NOW, Plan, SECOND, Tenant, npci, send},
 };
 use crate::{
@@ -206,6 +206,7 @@ fn parts_that_come_too_late_or_of_another_datagram_are_unmatched() {
     for change in [|bytes: &mut Vec<u8>| bytes[19] ^= 1, |bytes: &mut Vec<u8>| bytes[23] = 6] {
         let mut other = cut[1].clone();
         change(&mut other);
+        seal(&mut other);
         assert_eq!(run(&tables, other, Side::External, NOW).0, Verdict::Held);
     }
 }

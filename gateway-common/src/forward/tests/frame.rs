@@ -217,3 +217,10 @@ fn ports_and_rest(protocol: u8, segment: &[u8]) -> ((Port, Port), Vec<u8>) {
         _ => ((port(4), Port::NONE), [&segment[..2], &segment[6..]].concat()),
     }
 }
+
+/// Corrects the checksum of an IPv4 header without options, after a change.
+pub fn seal(bytes: &mut [u8]) {
+    bytes[24..26].fill(0);
+    let checksum = crate::wire::checksum::compute(&bytes[14..34], 0);
+    bytes[24..26].copy_from_slice(&checksum.to_ne_bytes());
+}

@@ -8,17 +8,19 @@ use super::world::Plan;
 use crate::{
     abi::{
         Addr, AllowKey, Backend, ClientKey, Counter, CtEntry, DatagramHead, DatagramKey, DestinationKey,
-        EntryFlags, EntryView, Event, FlowKey, HairpinKey, Interface, Listener, ListenerKey, OwnedAddress,
-        Pool, RingKey, Seen, Settings, Side, State, TenantId, TenantSettings, TenantSource,
+        EntryFlags, EntryView, Event, FlowKey, HairpinKey, HalfOpenRing, Interface, Listener, ListenerKey,
+        OwnedAddress, Place, Pool, RingKey, Seen, Settings, Side, State, TenantId, TenantSettings,
+        TenantSource,
     },
     drop_reason::DropReason,
-    forward::{Expiry, expire, process},
-    memory::{BytesPacket, MemoryDatagram, MemoryRing, MemoryTables},
-    tables::{FlowSlot, FlowTable, Insertion, Pace, Route, RouteQuery, Tables},
+    forward::{self, Expiry, expire, process},
+    memory::{BytesPacket, MemoryDatagram, MemoryTables},
+    tables::{FlowSlot, FlowTable, Insertion, Pace, RingSlot, Route, RouteQuery, Tables},
     verdict::Verdict,
 };
 use std::{
     boxed::Box,
+    cell::RefMut,
     collections::{BTreeMap, HashMap, VecDeque},
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
     thread,
@@ -92,6 +94,7 @@ pub struct Shared {
     pub counters: BTreeMap<u32, u64>,
     /// Flows of each tenant, as the engine counts them.
     pub flows_of: BTreeMap<TenantId, i64>,
+    rings: HashMap<RingKey, HalfOpenRing>,
     schedule: VecDeque<(usize, usize)>,
     /// What came of each CPU's work; none while it is at work.
     outcomes: Vec<Option<Vec<Outcome>>>,
@@ -149,7 +152,19 @@ impl Shared {
                 return Some(std::format!("{:?} {reason}", entry.key));
             }
         }
-        None
+        self.miscounted()
+    }
+
+    /// Each tenant has as many flows as are counted.
+    fn miscounted(&self) -> Option<std::string::String> {
+        let mut flows = BTreeMap::<_, i64>::new();
+        let entries = self.established.entries().chain(self.half_open.entries());
+        for original in entries.filter(|entry| entry.flags.contains(EntryFlags::ORIGINAL)) {
+            *flows.entry(original.tenant).or_default() += 1;
+        }
+        let counted = self.flows_of.iter().filter(|(_, count)| **count != 0);
+        let counted: BTreeMap<_, _> = counted.map(|(tenant, count)| (*tenant, *count)).collect();
+        (flows != counted).then(|| std::format!("{flows:?} are counted as {counted:?}"))
     }
 
     fn whose_turn(&mut self) -> Option<usize> {
@@ -328,14 +343,48 @@ impl FlowSlot for Slot {
     }
 }
 
+/// A ring of half-open flows. Every access is one step.
+pub struct Ring {
+    machine: Arc<Machine>,
+    cpu: usize,
+    key: RingKey,
+}
+
+impl Ring {
+    fn step<R>(&self, action: impl FnOnce(&mut HalfOpenRing) -> R) -> R {
+        self.machine.step(self.cpu, |shared| {
+            action(shared.rings.entry(self.key).or_insert_with(bytemuck::Zeroable::zeroed))
+        })
+    }
+}
+
+impl RingSlot for Ring {
+    fn take(&self, place: Place) -> Option<Place> {
+        self.step(|ring| ring.take(place))
+    }
+
+    fn recent(&self, back: u32) -> Option<Place> {
+        self.step(|ring| ring.recent(back))
+    }
+
+    fn challenging_until_ns(&self) -> u64 {
+        self.step(|ring| ring.challenging_until_ns)
+    }
+
+    fn challenge_until(&self, until_ns: u64) {
+        self.step(|ring| ring.challenging_until_ns = until_ns);
+    }
+}
+
 impl Tables for Cpu {
     type Slot = Slot;
     type Datagram = MemoryDatagram;
-    type Ring = MemoryRing;
+    type Ring = Ring;
     type Scratch = Box<CtEntry>;
+    type PlanRoom<'a> = RefMut<'a, forward::Plan>;
 
-    fn ring(&self, key: &RingKey) -> Option<MemoryRing> {
-        self.config.ring(key)
+    fn ring(&self, key: &RingKey) -> Option<Ring> {
+        Some(Ring { machine: Arc::clone(&self.machine), cpu: self.number, key: *key })
     }
 
     fn client(&self, key: &ClientKey) -> Option<u64> {
@@ -348,6 +397,10 @@ impl Tables for Cpu {
 
     fn allows_hairpin(&self, key: &HairpinKey) -> bool {
         self.config.allows_hairpin(key)
+    }
+
+    fn plan(&self) -> Option<RefMut<'_, forward::Plan>> {
+        self.config.plan()
     }
 
     fn scratch(&self) -> Option<Box<CtEntry>> {

@@ -2,13 +2,13 @@
 
 use super::{
     frame::{End, Frame, Kind, Received},
-    world::{EGRESS_VIP, INTERNAL_IF, NOW, Plan, SECOND, npci, send},
+    world::{EGRESS_VIP, EXTERNAL_IF, INTERNAL_IF, NOW, Plan, SECOND, forward, npci, send},
 };
 use crate::{
-    abi::{EntryFlags, FlowKey, Port, Protocol, Side},
+    abi::{CtEntry, EntryFlags, FlowKey, Port, Protocol, Side},
     drop_reason::DropReason,
     forward::{Expiry, expire},
-    limits::PORT_TRIES_MAX,
+    limits::{HALF_OPEN_PLACES, PORT_TRIES_MAX},
     memory::MemoryTables,
     port_slice::PORTS_PER_SLICE,
     tables::FlowTable,
@@ -59,6 +59,7 @@ impl Run {
         let plan = Plan { slices: ONE_SLICE, ..Plan::three_tenants() };
         let mut tables = plan.tables();
         tables.half_open.capacity = capacity;
+        tables.established.capacity = 1 << 16;
         Self { plan, tables, flows: HashMap::new(), order: Vec::new(), refused: 0 }
     }
 
@@ -70,11 +71,7 @@ impl Run {
             }
             Step::Expire { index } => self.expire(index),
         }
-        assert_eq!(
-            self.tables.half_open.entries().len(),
-            2 * self.flows.len(),
-            "both keys of each flow, no others"
-        );
+        assert_eq!(self.entries().len(), 2 * self.flows.len(), "both keys of each flow, no others");
     }
 
     /// Ports in use towards a destination.
@@ -111,6 +108,12 @@ impl Run {
         assert!(!could_keep || port == own, "its own port {own} was free");
         self.flows.insert(ends, port);
         self.order.push(ends);
+        // Answered, or it would make way for those that come after it; unless there is room for few anyway.
+        if !self.is_answered() {
+            return;
+        }
+        let answer = Frame::new(Kind::Udp { checksum: true }, sent.dst, sent.src);
+        forward(&self.tables, answer.packet(EXTERNAL_IF), Side::External, NOW);
     }
 
     fn check_refusal(&self, ends: (End, End), reason: DropReason, taken: &BTreeSet<Port>) {
@@ -131,22 +134,33 @@ impl Run {
         }
     }
 
+    const fn is_answered(&self) -> bool {
+        self.tables.half_open.capacity >= 2 * HALF_OPEN_PLACES as usize
+    }
+
+    fn entries(&self) -> Vec<CtEntry> {
+        let mut entries = self.tables.established.entries();
+        entries.extend(self.tables.half_open.entries());
+        entries
+    }
+
     fn expire(&mut self, index: usize) {
         let Some(index) = index.checked_rem(self.order.len()) else { return };
         let (src, dst) = self.order.swap_remove(index);
         self.flows.remove(&(src, dst));
         let key = FlowKey::v4(Side::Internal, Protocol::Udp, src, dst);
-        let expiry = expire(&self.tables, FlowTable::HalfOpen, &key, NOW + 121 * SECOND);
+        let table = if self.is_answered() { FlowTable::Established } else { FlowTable::HalfOpen };
+        let expiry = expire(&self.tables, table, &key, NOW + 301 * SECOND);
         assert_eq!(expiry, Expiry::Expired);
     }
 
     fn keys(&self) -> BTreeSet<[u8; 16]> {
-        self.tables.half_open.entries().iter().map(|entry| bytemuck::cast(entry.key)).collect()
+        self.entries().iter().map(|entry| bytemuck::cast(entry.key)).collect()
     }
 
     /// No two flows show the same 5-tuple outside.
     fn check_outside(&self) {
-        let replies = self.tables.half_open.entries();
+        let replies = self.entries();
         let replies = replies.iter().filter(|entry| !entry.flags.contains(EntryFlags::ORIGINAL));
         let outside: BTreeSet<_> =
             replies.map(|entry| (entry.key.src, entry.key.src_port, entry.key.dst_port)).collect();

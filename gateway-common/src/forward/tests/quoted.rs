@@ -1,5 +1,5 @@
 use super::{
-    frame::{ACK, FROM_NEIGHBOUR, Frame, Kind, Received, SYN, TO_GATEWAY, addr, end},
+    frame::{ACK, FROM_NEIGHBOUR, Frame, Kind, Received, SYN, TO_GATEWAY, addr, end, seal},
     world::{EGRESS_VIP, EXTERNAL_IF, INGRESS_VIP, INTERNAL_IF, NOW, Plan, Tenant, forward, npci, send},
 };
 use crate::{
@@ -243,6 +243,7 @@ fn an_error_out_of_time_to_live_is_not_answered() {
     let talk = Talk::open(&Plan::three_tenants(), &openings()[0].0, Side::External);
     let mut bytes = error([3, 3], addr("198.18.1.1"), Tenant::new(1).nat(), &talk.first_out[14..]);
     bytes[22] = 1;
+    seal(&mut bytes);
     let mut packet = BytesPacket { bytes, ingress_ifindex: INTERNAL_IF };
     let verdict = send(&talk.tables, &mut packet, Side::Internal, NOW);
     assert_eq!(verdict, Verdict::Drop(DropReason::TtlExceeded));

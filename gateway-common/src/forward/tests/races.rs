@@ -197,7 +197,14 @@ fn one_free_port_goes_to_one_flow_and_the_other_leaves_nothing() {
         Plan { slices: 1, tenants: vec![Tenant { backends: 1, ..Tenant::new(1) }], ..Plan::three_tenants() };
     let syn = |port: u16| from_npci(&Frame::tcp(SYN, &std::format!("203.0.113.9:{port}"), VIP));
     // Takes all but one of slice 0's ports, each flow keeping its client's.
-    let taken: Vec<_> = (1024..2047).map(syn).collect();
+    let backend = std::format!("{}:{}", plan.tenants[0].backend(1).0, plan.tenants[0].backend(1).1);
+    let established = |port: u16| {
+        let (client, nat) =
+            (std::format!("203.0.113.9:{port}"), std::format!("{}:{port}", plan.tenants[0].nat()));
+        let answer = packet(&Frame::tcp(SYN_ACK, &backend, &nat), Side::Internal, NOW);
+        [syn(port), answer, from_npci(&Frame::tcp(ACK, &client, VIP))]
+    };
+    let taken: Vec<_> = (1024..2047).flat_map(established).collect();
     let (before, outcomes) = after(&plan, &Shared::empty([4096; 2]), &taken);
     assert!(outcomes.iter().all(|outcome| received(outcome).is_some()));
     let works = [(8, 2047), (7, 2047)]
@@ -209,7 +216,9 @@ fn one_free_port_goes_to_one_flow_and_the_other_leaves_nothing() {
                 let end = End { shared, outcomes, schedule };
                 assert_whole(&end);
                 assert_eq!(end.drops(), [DropReason::PortsExhausted], "{:?}", end.schedule);
-                assert_eq!(end.shared.half_open.entries().count(), 2 * 1024, "{:?}", end.schedule);
+                let entries =
+                    [&end.shared.established, &end.shared.half_open].map(|table| table.entries().count());
+                assert_eq!(entries, [2 * 1023, 2], "{:?}", end.schedule);
             }
         }
     });

@@ -1,6 +1,6 @@
 use super::{
     answers::{draining_listeners, end_flows, without_backends},
-    frame::{ACK, Frame, Kind, SYN, SYN_ACK, UDP, addr, end},
+    frame::{ACK, Frame, Kind, SYN, SYN_ACK, UDP, addr, end, seal},
     world::{EXTERNAL_IF, INTERNAL_IF, NOW, Plan, Tenant, npci, send},
 };
 use crate::{
@@ -66,14 +66,18 @@ impl Case {
     }
 
     fn run(&self) -> Verdict {
-        let mut packet = BytesPacket { bytes: self.bytes.clone(), ingress_ifindex: EXTERNAL_IF };
+        let ingress_ifindex = if self.side == Side::External { EXTERNAL_IF } else { INTERNAL_IF };
+        let mut packet = BytesPacket { bytes: self.bytes.clone(), ingress_ifindex };
         send(&self.tables, &mut packet, self.side, NOW)
     }
 }
 
-/// Changes an octet of the IPv4 header, and leaves its checksum wrong: nobody looks at it on the way.
+/// Changes an octet of the IPv4 header, and its checksum.
 fn ip(at: usize, value: u8) -> impl FnOnce(&mut Vec<u8>) {
-    move |bytes| bytes[14 + at] = value
+    move |bytes| {
+        bytes[14 + at] = value;
+        seal(bytes);
+    }
 }
 
 /// One backend and the clients' own addresses: the second listener of two meets the tuple of the first.
@@ -136,6 +140,8 @@ fn malformed() -> Vec<(DropReason, Case)> {
         (DropReason::BadIpHeader, Case::ingress(SYN).nobodys().bytes(ip(0, 0x65))),
         (DropReason::BadIpHeader, Case::ingress(SYN).nobodys().bytes(ip(0, 0x44))),
         (DropReason::BadIpHeader, Case::ingress(SYN).nobodys().bytes(ip(3, 19))),
+        (DropReason::BadIpChecksum, Case::ingress(SYN).nobodys().bytes(|bytes| bytes[24] ^= 1)),
+        (DropReason::BadIpChecksum, Case::ingress(SYN).nobodys().bytes(|bytes| bytes[29] ^= 1)),
         (DropReason::BadTransportHeader, Case::ingress(SYN).nobodys().bytes(ip(3, 39))),
         (DropReason::BadTransportHeader, Case::ingress(SYN).nobodys().bytes(|bytes| bytes[46] = 0x40)),
         (DropReason::BadTransportHeader, Case::ingress(SYN).nobodys().bytes(|bytes| bytes[46] = 0xf0)),
@@ -257,6 +263,9 @@ fn every_reason_is_met() {
     met.push(DropReason::RewriteFailed); // `a_packet_that_cannot_grow_is_dropped`
     met.push(DropReason::TenantFlowsExceeded); // `limits::a_tenant_has_no_more_flows_than_it_may`
     met.push(DropReason::TenantRateExceeded); // `limits::a_tenant_opens_flows_no_faster_than_it_may`
+    met.push(DropReason::ClientChallenged); // `challenges`
+    met.push(DropReason::ChallengeAnswered); // `challenges`
+    met.push(DropReason::SourceSpoofed); // `hairpins::a_tenants_address_counts_only_where_the_tenant_is`
     met.push(DropReason::FlowExpired); // `quarantine::nothing_of_it_gets_through_and_its_port_is_not_used_again`
     met.push(DropReason::Martian); // `quoted::errors_from_senders_that_cannot_be_are_dropped`
     met.push(DropReason::NotLinear); // TC's entry point, before the engine

@@ -46,7 +46,10 @@ fn tell(
 ) -> (Verdict, BytesPacket, crate::memory::MemoryTables) {
     let mut tables = Plan::three_tenants().tables();
     if let Some(route) = route {
-        tables.routes.values_mut().for_each(|known| *known = route);
+        // Of the way out: the sender is reached as ever.
+        let leads_back =
+            |known: &Route| matches!(known, Route::Forward { ifindex, .. } if *ifindex == side as u32 + 1);
+        tables.routes.values_mut().filter(|known| !leads_back(known)).for_each(|known| *known = route);
     }
     let mut packet = frame.packet(side as u32 + 1);
     let verdict = send(&tables, &mut packet, side, NOW);

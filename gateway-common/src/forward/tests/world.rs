@@ -213,10 +213,10 @@ pub fn send(tables: &MemoryTables, packet: &mut BytesPacket, side: Side, now_ns:
     let before = packet.clone();
     let [passed, answered, translated, held] = outcomes(tables);
     let dropped: u64 = tables.drops.borrow().values().sum();
-    let refusals = tables.counter(Counter::RefusalsSent);
+    let refusals = refused_aloud(tables);
     let verdict = process(packet, tables, side, now_ns);
     let drops: u64 = tables.drops.borrow().values().sum();
-    let refused_aloud = tables.counter(Counter::RefusalsSent) - refusals;
+    let refused_aloud = refused_aloud(tables) - refusals;
     let now = outcomes(tables);
     let counted = [now[0] - passed, now[1] - answered, now[2] - translated, now[3] - held, drops - dropped];
     let expected = match verdict {
@@ -233,9 +233,15 @@ pub fn send(tables: &MemoryTables, packet: &mut BytesPacket, side: Side, now_ns:
     verdict
 }
 
+/// Packets that count as dropped, and were turned round.
+fn refused_aloud(tables: &MemoryTables) -> u64 {
+    tables.counter(Counter::RefusalsSent) + tables.counter(Counter::ChallengesSent)
+}
+
 fn outcomes(tables: &MemoryTables) -> [u64; 4] {
-    let answers = [Counter::ArpAnswered, Counter::EchoAnswered, Counter::RefusalsSent];
-    let answered = answers.into_iter().map(|counter| tables.counter(counter)).sum();
+    let answers = [Counter::ArpAnswered, Counter::EchoAnswered];
+    let answered =
+        answers.into_iter().map(|counter| tables.counter(counter)).sum::<u64>() + refused_aloud(tables);
     [
         tables.counter(Counter::Passed),
         answered,

@@ -1,6 +1,6 @@
 //! Tables for one packet: they read the kernel's, keep what the engine writes to themselves, and write down both.
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, RefCell, RefMut};
 
 use anyhow::Result;
 use gateway_common::{
@@ -10,6 +10,7 @@ use gateway_common::{
         TenantId, TenantSettings, TenantSource,
     },
     drop_reason::DropReason,
+    forward::Plan,
     memory::{MemoryDatagram, MemoryRing, MemorySlot, MemoryTables},
     tables::{FlowTable, Insertion, Pace, Route, RouteQuery, Tables},
 };
@@ -119,6 +120,10 @@ impl<L: Look, R: Routes> Tables for Recorder<'_, L, R> {
     type Datagram = MemoryDatagram;
     type Ring = MemoryRing;
     type Scratch = Box<CtEntry>;
+    type PlanRoom<'a>
+        = RefMut<'a, Plan>
+    where
+        Self: 'a;
 
     fn ring(&self, key: &RingKey) -> Option<MemoryRing> {
         self.overlay.ring(key)
@@ -146,6 +151,10 @@ impl<L: Look, R: Routes> Tables for Recorder<'_, L, R> {
 
     fn take_turn(&self, tenant: TenantId, pace: &Pace) -> bool {
         self.overlay.take_turn(tenant, pace)
+    }
+
+    fn plan(&self) -> Option<RefMut<'_, Plan>> {
+        self.overlay.plan()
     }
 
     fn scratch(&self) -> Option<Box<CtEntry>> {

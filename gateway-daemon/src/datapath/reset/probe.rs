@@ -70,10 +70,14 @@ mod tests {
         FlowKey::v4(Side::External, Protocol::Tcp, client, vip)
     }
 
-    /// In an Ethernet frame, as the end would send it on if it were the gateway's neighbour.
+    /// In an Ethernet frame, as the end would send it on if it were the gateway's neighbour, with the header checksum that
+    /// the kernel has filled in.
     fn framed(probe: &[u8; LEN]) -> BytesPacket {
         let link = [2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2, 8, 0];
-        BytesPacket { bytes: [&link[..], probe].concat(), ingress_ifindex: 1 }
+        let mut bytes = [&link[..], probe].concat();
+        let sum = checksum::compute(&probe[..20], 0);
+        bytes[24..26].copy_from_slice(&sum.to_ne_bytes());
+        BytesPacket { bytes, ingress_ifindex: 1 }
     }
 
     #[test]
