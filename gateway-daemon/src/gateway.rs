@@ -107,6 +107,8 @@ struct State {
     warnings: Vec<String>,
     repairs: Repairs,
     generation: u32,
+    /// Key of the cookies that challenges carry.
+    cookie_key: [u64; 2],
     loaded_at: SystemTime,
 }
 

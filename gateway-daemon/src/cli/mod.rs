@@ -28,6 +28,7 @@ pub mod run;
 pub mod shell;
 pub mod status;
 pub mod tenant;
+mod tenant_limits;
 pub mod top;
 pub mod unload;
 pub mod versions;

@@ -11,6 +11,7 @@ use super::client::ClientOptions;
 use super::columns::Align::{Left, Right};
 use super::columns::Columns;
 use super::drain::DeadlineOption;
+use super::tenant_limits::LimitOptions;
 use crate::api::change::Ask;
 use crate::api::client::{Client, ClientError};
 use crate::api::types::TenantList;
@@ -48,6 +49,7 @@ pub enum TenantCommand {
 
 /// Options of `tenant add`.
 #[derive(Debug, Args)]
+#[command(group = clap::ArgGroup::new("fields").multiple(true))]
 pub struct AddOptions {
     /// Name of the tenant
     pub name: String,
@@ -60,6 +62,12 @@ pub struct AddOptions {
     /// Name of a peer group that it may call; may be repeated
     #[arg(long = "peer-group", value_name = "NAME")]
     pub peer_groups: Vec<String>,
+    /// Name of a tenant whose listeners it may call; may be repeated
+    #[arg(long = "hairpin-to", value_name = "NAME")]
+    pub hairpin_to: Vec<String>,
+    /// What it may take of what all share.
+    #[command(flatten)]
+    pub limits: LimitOptions,
     /// How.
     #[command(flatten)]
     pub change: ChangeOptions,
@@ -93,6 +101,15 @@ pub struct SetOptions {
     /// Let it call no peer group
     #[arg(long, conflicts_with = "peer_groups", group = "fields")]
     pub no_peer_groups: bool,
+    /// Name of a tenant whose listeners it may call, instead of those that it may; may be repeated
+    #[arg(long = "hairpin-to", value_name = "NAME", group = "fields")]
+    pub hairpin_to: Vec<String>,
+    /// Let it call no tenant
+    #[arg(long, conflicts_with = "hairpin_to", group = "fields")]
+    pub no_hairpin: bool,
+    /// What it may take of what all share.
+    #[command(flatten)]
+    pub limits: LimitOptions,
     /// How.
     #[command(flatten)]
     pub change: ChangeOptions,
@@ -150,13 +167,15 @@ impl NamedOptions {
 
 impl AddOptions {
     fn execute(&self) -> anyhow::Result<Exit> {
-        let tenant = TenantSpec {
+        let mut tenant = TenantSpec {
             name: self.name.clone(),
             nat_ip: self.nat_ip.to_string(),
             sources: self.sources.clone(),
             peer_groups: self.peer_groups.clone(),
+            hairpin_to: self.hairpin_to.clone(),
             ..TenantSpec::default()
         };
+        self.limits.set(&mut tenant);
         let ask = Ask::new(Method::PUT, &["tenants", &self.name]).query("only_new", "true");
         self.change.make(ask.with(&tenant))
     }
@@ -192,6 +211,10 @@ impl SetOptions {
         if self.no_peer_groups || !self.peer_groups.is_empty() {
             tenant.peer_groups.clone_from(&self.peer_groups);
         }
+        if self.no_hairpin || !self.hairpin_to.is_empty() {
+            tenant.hairpin_to.clone_from(&self.hairpin_to);
+        }
+        self.limits.set(tenant);
     }
 }
 

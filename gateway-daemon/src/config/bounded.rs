@@ -55,6 +55,44 @@ impl<B: Bounds> FromToml for Bounded<B> {
     }
 }
 
+/// A number within `B`, or none, which is written as 0.
+pub(super) struct OrNone<B> {
+    value: Option<u32>,
+    bounds: PhantomData<B>,
+}
+
+impl<B> OrNone<B> {
+    pub(super) fn get(&self) -> Option<u32> {
+        self.value
+    }
+}
+
+impl<B> fmt::Debug for OrNone<B> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.value.fmt(f)
+    }
+}
+
+impl<B: Bounds> TryFrom<i64> for OrNone<B> {
+    type Error = BoundError;
+
+    fn try_from(value: i64) -> Result<Self, BoundError> {
+        let value = if value == 0 { None } else { Some(Bounded::<B>::try_from(value)?.get()) };
+        Ok(Self { value, bounds: PhantomData })
+    }
+}
+
+impl<B: Bounds> FromToml for OrNone<B> {
+    fn form() -> String {
+        let (min, max) = (grouped(B::MIN.into()), grouped(B::MAX.into()));
+        if B::MIN == 1 { format!("integer, 0 to {max}") } else { format!("integer, 0 or {min} to {max}") }
+    }
+
+    fn from_toml(node: &Node<'_>, problems: &mut Problems) -> Result<Self, Reported> {
+        node.integer(problems)
+    }
+}
+
 /// A number is outside its range.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{value} is not between {} and {}", grouped((*min).into()), grouped((*max).into()))]
@@ -141,6 +179,7 @@ impl FromToml for Weight {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::limits::{SegmentBytes, TenantIdleSecs};
 
     #[test]
     fn both_ends_are_legal_and_their_neighbours_are_not() {
@@ -155,6 +194,18 @@ mod tests {
         }
         assert!(Weight::try_from(-1).is_err());
         assert!(Weight::try_from(1_001).is_err());
+    }
+
+    #[test]
+    fn none_is_zero_and_lies_outside_of_the_range() {
+        let read = |value| OrNone::<SegmentBytes>::try_from(value).map(|read| read.get());
+        assert_eq!(read(0), Ok(None));
+        assert_eq!((read(536), read(9_140)), (Ok(Some(536)), Ok(Some(9_140))));
+        for value in [-1, 1, 535, 9_141] {
+            assert!(read(value).is_err(), "{value}");
+        }
+        assert_eq!(OrNone::<SegmentBytes>::form(), "integer, 0 or 536 to 9,140");
+        assert_eq!(OrNone::<TenantIdleSecs>::form(), "integer, 0 to 86,400");
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use super::address::{AddressError, BackendAddr, NatAddr, RouterAddr, VipAddr, parse_peer_socket};
 use super::api::Principal;
-use super::bounded::{Bounded, NodeId, Weight};
+use super::bounded::{Bounded, NodeId, OrNone, Weight};
 use super::choice::{
     CheckWord, HookChoice, OnBackendDown, Protocol, Side, SourceMode, StateWord, StoreWord, Transport,
     WhenAllDown, XdpMode,
@@ -13,8 +13,10 @@ use super::choice::{
 use super::hex::{HexBytes, HexPattern};
 use super::http::{HostName, HttpPath};
 use super::limits::{
-    CheckCount, CheckIntervalMs, CheckTimeoutMs, FlowCount, HistoryVersions, IcmpSecs, JitterPercent,
-    ReconcileMs, SlowStartSecs, TcpEstablishedSecs, TcpHalfOpenSecs, TcpTransitorySecs, UdpSecs, UnixSecs,
+    ChallengeAbove, CheckCount, CheckIntervalMs, CheckTimeoutMs, FlowCount, HistoryVersions, IcmpSecs,
+    JitterPercent, NewFlowCount, PortsPerDestination, QuarantineSecs, ReconcileMs, ReservedPorts,
+    SegmentBytes, SlowStartSecs, TcpEstablishedSecs, TcpHalfOpenSecs, TcpTransitorySecs, TenantFlowCount,
+    TenantIdleSecs, UdpSecs, UnixSecs,
 };
 use super::model::EgressTarget;
 use super::name::{InterfaceName, ListenerName, NodeName, PeerGroupName, PoolName, TenantName};
@@ -122,7 +124,7 @@ section! {
 }
 
 section! {
-    /// Sizes of the flow tables.
+    /// Sizes of the flow tables, and what guards them.
     struct Limits {
         /// Established flows that are tracked, of all tenants, both directions together counting once: 1,024
         /// to 16,777,216. When it is full, new flows are dropped and counted; established ones are never
@@ -130,6 +132,10 @@ section! {
         flows: Defaulted<Bounded<FlowCount>> = 262144,
         /// Flows whose handshake is not complete: 1,024 to 16,777,216. A flood of SYNs fills this table only.
         half_open_flows: Defaulted<Bounded<FlowCount>> = 65536,
+        /// Half-open flows of one listener above which new clients have to show that they are where they say,
+        /// by answering a SYN cookie: 0 to 470; 0 is never. A listener has at most 480 half-open flows: the one
+        /// more that comes takes the place of the oldest.
+        challenge_above: Defaulted<Bounded<ChallengeAbove>> = 240,
     }
 }
 
@@ -147,6 +153,12 @@ section! {
         udp_secs: Defaulted<Bounded<UdpSecs>> = 300,
         /// ICMP queries, such as echo: 60 (RFC 5508 REQ-2) to 3,600 seconds.
         icmp_secs: Defaulted<Bounded<IcmpSecs>> = 60,
+        /// How long the ports of an established flow that idled out are kept from other flows: 0 to 3,600
+        /// seconds; 120 is what RFC 6888 REQ-8 asks for. Meanwhile its packets are dropped (`flow_expired`).
+        quarantine_secs: Defaulted<Bounded<QuarantineSecs>> = 120,
+        /// Send both ends of a TCP connection that idled out a RST, so that they learn of it at once? Otherwise
+        /// they learn of it when they speak and are not answered.
+        reset_on_expiry: Defaulted<bool> = false,
     }
 }
 
@@ -217,6 +229,10 @@ section! {
         hook: Defaulted<HookChoice> = "auto",
         /// How to attach with XDP: "native" (in the driver) or "generic" (any interface, slower).
         xdp_mode: Defaulted<XdpMode> = "native",
+        /// Largest TCP segment that connections through this interface may agree on, in bytes (the MSS option of
+        /// SYNs is lowered to it): 536 to 9,140, or 0 to leave it alone. For a link with an MTU of 1,300 it is
+        /// 1,260: 40 bytes are headers.
+        mss_clamp: Defaulted<OrNone<SegmentBytes>> = 0,
     }
 }
 
@@ -269,11 +285,38 @@ section! {
         sources: Required<List<Prefix>> = ["198.51.100.16/28"],
         /// Names of the peer groups that the tenant may call. Absent means none: then it can call nobody.
         peer_groups: Optional<List<PeerGroupName>> = ["npci"],
+        /// Names of the tenants whose listeners it may call, over the ingress VIP as NPCI does; its own name is
+        /// allowed. Without, it can call no tenant, not even itself. At most 8,192 pairs over all tenants.
+        hairpin_to: Defaulted<List<TenantName>> = [],
         /// "active"; "draining": new flows are refused, known ones go on until `drain_until`; "maintenance": all
         /// flows are reset.
         state: Defaulted<StateWord> = "active",
         /// When the remaining flows of a draining tenant are reset: Unix time in seconds. 0 is never.
         drain_until: Defaulted<Bounded<UnixSecs>> = 0,
+        /// Flows that it may have at a time, established and half-open, in both directions: 1 to 16,777,216, or
+        /// 0 for any number. More are dropped (`tenant_flows_exceeded`).
+        max_flows: Defaulted<OrNone<TenantFlowCount>> = 0,
+        /// New flows that it may open or get a second: 1 to 1,000,000, or 0 for any number. More are dropped
+        /// (`tenant_rate_exceeded`). Exact to 0.1 %.
+        new_flows_per_second: Defaulted<OrNone<NewFlowCount>> = 0,
+        /// New flows that it may have at once, after it had none for a while: 1 to 1,000,000, or 0 for those of
+        /// one second. With `new_flows_per_second`.
+        new_flows_burst: Defaulted<OrNone<NewFlowCount>> = 0,
+        /// Ports of the egress VIP that only this tenant's calls use, and the only ones that they use: 1 to
+        /// 48,384, or 0 for none. Rounded up to a multiple of 63, as the share is the same cut of each of the 63
+        /// slices; a node with fewer slices has as many fewer. It is also how many connections the tenant may
+        /// have to one destination. All tenants together: 48,384. Flows that are open keep their ports.
+        reserved_ports: Defaulted<OrNone<ReservedPorts>> = 0,
+        /// Ports of the egress VIP that its calls may take, among those that tenants share: how many
+        /// connections it may have to one destination. 1 to 64,512, or 0 for all that are not reserved. Rounded
+        /// down to a multiple of 63, but not below 63; a node with fewer slices has as many fewer. Not with
+        /// `reserved_ports`.
+        ports_per_destination: Defaulted<OrNone<PortsPerDestination>> = 0,
+        /// Largest TCP segment that its connections may agree on, in bytes: 536 to 9,140, or 0 to leave it
+        /// alone. Where the interface has one as well, the smaller one holds.
+        mss_clamp: Defaulted<OrNone<SegmentBytes>> = 0,
+        /// Idle timeouts of this tenant's flows, where they are not the node's.
+        timeouts: Table<TenantTimeouts>,
         /// A set of servers for listeners of this tenant.
         pool: Tables<Pool>,
         /// A port of the ingress VIP that belongs to this tenant. Listeners and egress entries of all
@@ -282,6 +325,19 @@ section! {
         /// Addressed egress: a port of the tenant NAT IP that leads to one NPCI endpoint, for software that
         /// can't call NPCI's address.
         egress: Tables<Egress>,
+    }
+}
+
+section! {
+    /// A tenant's own timeouts.
+    struct TenantTimeouts {
+        /// TCP, established: 7,440 (RFC 5382 REQ-5) to 86,400 seconds, or 0 for the node's.
+        tcp_established_secs: Defaulted<OrNone<TenantIdleSecs>> = 0,
+        /// UDP: 120 (RFC 4787 REQ-5) to 86,400 seconds, or 0 for the node's.
+        udp_secs: Defaulted<OrNone<TenantIdleSecs>> = 0,
+        /// Allow these two down to 1 second? That violates RFC 5382 REQ-5 and RFC 4787 REQ-5: connections that
+        /// are silent for longer break. For tests, and for tenants whose applications are known never to be.
+        allow_short_timeouts: Defaulted<bool> = false,
     }
 }
 

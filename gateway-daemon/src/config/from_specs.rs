@@ -83,6 +83,8 @@ impl Refusal {
 struct Plan<'a> {
     peer_groups: Vec<Planned<'a, PeerGroupSpec, PeerGroup>>,
     tenants: Vec<Planned<'a, TenantSpec, Tenant>>,
+    /// Names of the tenants that a later step will read.
+    later: Vec<&'a str>,
 }
 
 #[derive(Clone)]
@@ -98,6 +100,7 @@ impl<'a> Plan<'a> {
         Self {
             peer_groups: tenancy.peer_groups.values().map(|spec| Planned::Read(&**spec, None)).collect(),
             tenants: tenancy.tenants.values().map(|spec| Planned::Read(&**spec, None)).collect(),
+            later: Vec::new(),
         }
     }
 
@@ -107,6 +110,7 @@ impl<'a> Plan<'a> {
         Self {
             peer_groups: planned(entries(&tenancy.peer_groups), entries(&from.peer_groups), groups),
             tenants: planned(entries(&tenancy.tenants), entries(&from.tenants), tenants),
+            later: Vec::new(),
         }
     }
 
@@ -162,6 +166,7 @@ impl<'a> Plan<'a> {
             new_addresses: self.has_new_addresses(&pieces),
             tenants: pieces,
             earlier_groups: &config.peer_groups,
+            later_tenants: &self.later,
         };
         resolve_objects(&objects, problems)
     }

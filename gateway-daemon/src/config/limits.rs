@@ -4,6 +4,8 @@
 //! beyond it; the configuration that is already running stays in force.
 
 use super::bounded::Bounds;
+use super::tenant_limits::{PLACES, PLACES_RESERVED_MAX};
+use gateway_common::port_slice::SLICES;
 
 /// Largest configuration file, in bytes. A file at every limit below takes about 25 MiB; more than this is a
 /// mistake (`/dev/zero`, a log) and would only cost memory.
@@ -46,6 +48,10 @@ pub const MAX_ENDPOINTS: usize = 65_536;
 /// Most (tenant, endpoint) pairs: an endpoint counts once for every tenant that names its group. Sizes the
 /// table of allowed destinations.
 pub const MAX_DESTINATIONS: usize = 262_144;
+
+/// Most pairs of a tenant and another one that it may call. The table of them has twice the room, so that a change never
+/// meets a full one.
+pub const MAX_HAIRPINS: usize = 8_192;
 
 /// Range of `limits.flows`. The smallest test bench needs about a thousand; the largest is 16 times the
 /// million flows of the performance targets, 8 GiB of map memory at 256 bytes a flow and direction.
@@ -124,6 +130,81 @@ impl Bounds for IcmpSecs {
     const MIN: u32 = 60;
     const MAX: u32 = 3_600;
     const BECAUSE: &str = "RFC 5508 REQ-2: an ICMP query session is kept for 60 seconds at least";
+}
+
+/// Range of `timeouts.quarantine_secs`. RFC 6888 REQ-8 asks for 120 seconds; 0 is for who has too few ports for that.
+pub(super) enum QuarantineSecs {}
+
+impl Bounds for QuarantineSecs {
+    const MIN: u32 = 0;
+    const MAX: u32 = 3_600;
+    const BECAUSE: &str = "RFC 6888 REQ-8 asks for 120 seconds; ports in quarantine are of no use to anybody";
+}
+
+/// Range of `limits.challenge_above`. A listener has 480 places for half-open flows: some must be left for who has shown
+/// where it is.
+pub(super) enum ChallengeAbove {}
+
+impl Bounds for ChallengeAbove {
+    const MIN: u32 = 0;
+    const MAX: u32 = 470;
+    const BECAUSE: &str = "a listener has 480 places for half-open flows";
+}
+
+/// Range of `mss_clamp`. RFC 9293 section 3.7.1: 536 is what every IPv4 host takes; above 9,140 are no Ethernet frames.
+pub(super) enum SegmentBytes {}
+
+impl Bounds for SegmentBytes {
+    const MIN: u32 = 536;
+    const MAX: u32 = 9_140;
+    const BECAUSE: &str =
+        "every IPv4 host takes 536, and jumbo frames have room for 9,140; 0 leaves it alone";
+}
+
+/// Range of `tenant.max_flows`: that of the table.
+pub(super) enum TenantFlowCount {}
+
+impl Bounds for TenantFlowCount {
+    const MIN: u32 = 1;
+    const MAX: u32 = FlowCount::MAX;
+    const BECAUSE: &str = "the flow tables hold no more; 0 is any number";
+}
+
+/// Range of `tenant.new_flows_per_second` and `tenant.new_flows_burst`. At the upper end the interval between two flows is
+/// 1,000 ns, and whole nanoseconds are exact to 0.1 %.
+pub(super) enum NewFlowCount {}
+
+impl Bounds for NewFlowCount {
+    const MIN: u32 = 1;
+    const MAX: u32 = 1_000_000;
+    const BECAUSE: &str = "more cannot be measured exactly; 0 is no limit";
+}
+
+/// Range of `tenant.reserved_ports`: what may be reserved in all.
+pub(super) enum ReservedPorts {}
+
+impl Bounds for ReservedPorts {
+    const MIN: u32 = 1;
+    const MAX: u32 = PLACES_RESERVED_MAX as u32 * SLICES as u32;
+    const BECAUSE: &str = "a quarter of the ports stays for tenants without reserved ones; 0 reserves none";
+}
+
+/// Range of `tenant.ports_per_destination`: all that there are.
+pub(super) enum PortsPerDestination {}
+
+impl Bounds for PortsPerDestination {
+    const MIN: u32 = 1;
+    const MAX: u32 = PLACES as u32 * SLICES as u32;
+    const BECAUSE: &str = "the egress VIP has 64,512 ports; 0 is all that are not reserved";
+}
+
+/// Range of `tenant.timeouts`. The lower end is that of `allow_short_timeouts`.
+pub(super) enum TenantIdleSecs {}
+
+impl Bounds for TenantIdleSecs {
+    const MIN: u32 = 1;
+    const MAX: u32 = TcpEstablishedSecs::MAX;
+    const BECAUSE: &str = "a payment socket is idle for a day at most; 0 is the node's timeout";
 }
 
 /// Range of `tenant.pool.slow_start_secs`. More than an hour is a weight rather than a start.

@@ -44,6 +44,7 @@ mod resolve;
 mod schema;
 mod status_ranges;
 mod store;
+mod tenant_limits;
 mod text;
 mod to_specs;
 
@@ -65,8 +66,8 @@ pub use health::{CheckKind, HealthCheck};
 pub use interfaces::Interfaces;
 pub use limits::{
     MAX_BACKENDS, MAX_BACKENDS_PER_POOL, MAX_DESTINATIONS, MAX_ENDPOINTS, MAX_ENDPOINTS_PER_GROUP,
-    MAX_FILE_BYTES, MAX_INTERFACES, MAX_LISTENERS, MAX_PREFIXES, MAX_PREFIXES_PER_LISTENER, MAX_ROUTES,
-    MAX_TENANTS,
+    MAX_FILE_BYTES, MAX_HAIRPINS, MAX_INTERFACES, MAX_LISTENERS, MAX_PREFIXES, MAX_PREFIXES_PER_LISTENER,
+    MAX_ROUTES, MAX_TENANTS,
 };
 pub use model::{
     Backend, Config, Daemon, Egress, EgressTarget, Endpoint, Gateway, Interface, Limits, Listener, Node,
@@ -80,6 +81,7 @@ pub use prefix::PrefixError;
 pub use reference::reference;
 pub use status_ranges::{StatusRanges, StatusRangesError};
 pub use store::{EtcdConfig, StoreConfig, StoreKind};
+pub use tenant_limits::{NewFlows, PLACES, PLACES_RESERVED_MAX, TenantLimits, TenantPorts, TenantTimeouts};
 
 pub use bounded::{BoundError, NodeId, Weight};
 

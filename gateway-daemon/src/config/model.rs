@@ -17,6 +17,7 @@ use super::name::{InterfaceName, ListenerName, NodeName, PeerGroupName, PoolName
 use super::port::Port;
 use super::port_slices::PortSlices;
 use super::store::StoreConfig;
+use super::tenant_limits::TenantLimits;
 use crate::tenancy::spec::AdminState;
 
 /// A complete, consistent configuration. Cheap to clone: the lists are shared.
@@ -92,13 +93,15 @@ pub struct Daemon {
     pub metrics: Option<SocketAddr>,
 }
 
-/// Sizes of the flow tables, in flows; a flow counts once, not once a direction.
+/// Sizes of the flow tables, in flows, and what guards them; a flow counts once, not once a direction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// Established flows.
     pub flows: u32,
     /// Flows whose handshake is not complete.
     pub half_open_flows: u32,
+    /// Half-open flows of a listener above which new clients are challenged; 0 is never.
+    pub challenge_above: u16,
 }
 
 /// How long an idle flow is kept, by its state.
@@ -114,6 +117,10 @@ pub struct Timeouts {
     pub udp: Duration,
     /// ICMP queries.
     pub icmp: Duration,
+    /// How long the ports of an established flow that idled out are kept from others.
+    pub quarantine: Duration,
+    /// Are both ends of a TCP connection that idled out reset?
+    pub reset_on_expiry: bool,
 }
 
 /// How the tables of the kernel are kept right.
@@ -134,6 +141,8 @@ pub struct Interface {
     pub hook: HookChoice,
     /// How to attach, if the hook is XDP.
     pub xdp_mode: XdpMode,
+    /// Largest TCP segment that connections through it may agree on, in bytes.
+    pub mss_clamp: Option<u16>,
 }
 
 /// A route that the gateway needs.
@@ -219,6 +228,10 @@ pub struct Tenant {
     pub sources: Vec<Ipv4Net>,
     /// The peer groups that it may call.
     pub peer_groups: Vec<PeerGroupIndex>,
+    /// The tenants whose listeners it may call, by name: positions change whenever a tenant comes or goes.
+    pub hairpin_to: Vec<TenantName>,
+    /// What it may take of what all share.
+    pub limits: TenantLimits,
     /// Its pools.
     pub pools: Vec<Pool>,
     /// Its ports of the ingress VIP.

@@ -1,6 +1,6 @@
 //! What of a changed configuration can be put into force while the daemon runs.
 
-use super::model::Config;
+use super::model::{Config, Limits};
 use super::store::StoreKind;
 use crate::tenancy::diff::diff;
 
@@ -46,6 +46,7 @@ impl ReloadPlan {
         api.operators.clone_from(&new.api.operators);
         api.viewers.clone_from(&new.api.viewers);
         Config {
+            limits: Limits { challenge_above: new.limits.challenge_above, ..old.limits },
             timeouts: new.timeouts,
             reconcile: new.reconcile,
             routes: new.routes.clone(),
@@ -61,7 +62,7 @@ impl ReloadPlan {
 pub(super) fn is_reloadable(name: &str) -> bool {
     let section = name.split('.').next().unwrap_or(name);
     matches!(section, "timeouts" | "reconcile" | "route" | "tenant" | "peer_group")
-        || matches!(name, "api.admins" | "api.operators" | "api.viewers")
+        || matches!(name, "api.admins" | "api.operators" | "api.viewers" | "limits.challenge_above")
 }
 
 /// Every setting with its value in a form that can be compared.
@@ -118,17 +119,28 @@ fn places(daemon: &super::Daemon) -> Settings<4> {
     ]
 }
 
-fn sizes(limits: super::Limits, timeouts: super::Timeouts) -> Settings<7> {
-    let super::Limits { flows, half_open_flows } = limits;
-    let super::Timeouts { tcp_established, tcp_transitory, tcp_half_open, udp, icmp } = timeouts;
+fn sizes(limits: Limits, timeouts: super::Timeouts) -> Settings<10> {
+    let Limits { flows, half_open_flows, challenge_above } = limits;
+    let super::Timeouts {
+        tcp_established,
+        tcp_transitory,
+        tcp_half_open,
+        udp,
+        icmp,
+        quarantine,
+        reset_on_expiry,
+    } = timeouts;
     [
         ("limits.flows", flows.to_string()),
         ("limits.half_open_flows", half_open_flows.to_string()),
+        ("limits.challenge_above", challenge_above.to_string()),
         ("timeouts.tcp_established_secs", format!("{tcp_established:?}")),
         ("timeouts.tcp_transitory_secs", format!("{tcp_transitory:?}")),
         ("timeouts.tcp_half_open_secs", format!("{tcp_half_open:?}")),
         ("timeouts.udp_secs", format!("{udp:?}")),
         ("timeouts.icmp_secs", format!("{icmp:?}")),
+        ("timeouts.quarantine_secs", format!("{quarantine:?}")),
+        ("timeouts.reset_on_expiry", reset_on_expiry.to_string()),
     ]
 }
 
@@ -200,7 +212,7 @@ mod tests {
             gateway = { ingress_vip = '192.0.2.11', egress_vip = '192.0.2.21' }
             node = { name = 'n', id = 2, port_slices = '1' }
             daemon = { socket = '/s', bpffs = '/b', state_dir = '/d', metrics = '' }
-            limits = { flows = 2048, half_open_flows = 2048 }
+            limits = { flows = 2048, half_open_flows = 2048, challenge_above = 1 }
             route = [{ to = '203.0.113.0/24', via = '192.0.2.1' }]
             reconcile = { interval_ms = 100 }
             api = { admins = ['a'], operators = ['b'], viewers = ['c'] }
@@ -211,6 +223,8 @@ mod tests {
             tcp_half_open_secs = 31
             udp_secs = 301
             icmp_secs = 61
+            quarantine_secs = 0
+            reset_on_expiry = true
         ";
         [config(&format!("{HEAD}{one}")), config(&format!("{}{other}", HEAD.replace("int0", "int1")))]
     }

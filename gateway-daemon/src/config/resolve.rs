@@ -10,6 +10,7 @@ mod peers;
 mod routes;
 mod service;
 mod settings;
+mod tenant_limits;
 mod tenants;
 mod totals;
 mod unique;
@@ -97,5 +98,6 @@ fn interface(section: &file::Interface) -> Interface {
         side: section.side.value,
         hook: section.hook.value,
         xdp_mode: section.xdp_mode.value,
+        mss_clamp: section.mss_clamp.value.get().map(settings::small),
     }
 }

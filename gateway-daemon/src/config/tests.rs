@@ -16,7 +16,7 @@ fn absent_fields_have_their_defaults() {
     assert_eq!(config.node.id.get(), 1);
     assert_eq!(config.node.port_slices.count(), 63);
     assert_eq!(config.daemon.metrics.unwrap().to_string(), "127.0.0.1:9464");
-    assert_eq!(config.limits, Limits { flows: 262_144, half_open_flows: 65_536 });
+    assert_eq!(config.limits, Limits { flows: 262_144, half_open_flows: 65_536, challenge_above: 240 });
     assert_eq!(config.timeouts.tcp_established, Duration::from_secs(7_440));
     assert_eq!(config.interfaces[0].hook, HookChoice::Auto);
     assert_eq!(config.tenants[0].pools[0].backends[0].weight.get(), 1);
@@ -197,4 +197,48 @@ fn a_long_line_is_shown_around_its_fault() {
     let text = format!("{HEAD}tenant = [{}{{ name = 'A' }}]\n", " ".repeat(500));
     let error = Config::parse("long", &text, &Interfaces::Unchecked).unwrap_err().to_string();
     assert!(error.lines().all(|line| line.chars().count() < 130), "{error}");
+}
+
+#[test]
+fn pairs_of_tenants_are_limited() {
+    let text = |pairs: usize| {
+        let mut text = HEAD.to_owned();
+        for tenant in 0..pairs {
+            let (high, low) = (tenant / 256, tenant % 256);
+            writeln!(text, "[[tenant]]\nname = 't{tenant}'\nnat_ip = '172.16.{high}.{low}'").unwrap();
+            writeln!(text, "sources = ['10.{high}.{low}.0/24']\nhairpin_to = ['t0']").unwrap();
+        }
+        text
+    };
+    assert_eq!(fault(&text(MAX_HAIRPINS)), "");
+    let expected = "there are more than 8,192 pairs of a tenant and another one that it may call";
+    assert_eq!(fault(&text(MAX_HAIRPINS + 1)), expected);
+}
+
+#[test]
+fn limits_of_a_tenant_are_read() {
+    let text = format!(
+        "{HEAD}
+        [[tenant]]
+        name = 't'
+        nat_ip = '10.0.0.2'
+        sources = ['10.0.0.0/24']
+        max_flows = 7
+        new_flows_per_second = 200
+        ports_per_destination = 126
+        timeouts = {{ tcp_established_secs = 86400 }}"
+    );
+    let limits = Config::parse("limits", &text, &Interfaces::Unchecked).unwrap().tenants[0].limits;
+    let expected = TenantLimits {
+        max_flows: Some(7),
+        new_flows: Some(NewFlows { per_second: 200, burst: None }),
+        ports: TenantPorts::PerDestination(126),
+        mss_clamp: None,
+        timeouts: TenantTimeouts {
+            tcp_established: Some(Duration::from_secs(86_400)),
+            ..TenantTimeouts::default()
+        },
+    };
+    assert_eq!(limits, expected);
+    assert_eq!(sample().tenants[0].limits, TenantLimits::default());
 }

@@ -1,7 +1,7 @@
 //! From the typed objects back to what people write. What has its default is left out.
 
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use ipnet::Ipv4Net;
 
@@ -10,9 +10,11 @@ use super::health::{CheckKind, DEFAULT_PATH, DEFAULT_STATUSES, DEFAULT_TIMEOUT, 
 use super::hex::{hex, hex_pattern};
 use super::model::{Backend, Config, Egress, Endpoint, Listener, PeerGroup, Pool, Tenant};
 use super::port::Port;
+use super::tenant_limits::{TenantLimits, TenantPorts, TenantTimeouts};
 use crate::tenancy::Tenancy;
 use crate::tenancy::spec::{
     BackendSpec, EgressSpec, EndpointSpec, HealthSpec, ListenerSpec, PeerGroupSpec, PoolSpec, TenantSpec,
+    TimeoutsSpec,
 };
 
 impl Config {
@@ -35,11 +37,42 @@ impl Config {
             peer_groups: tenant.peer_groups.iter().copied().map(group_name).collect(),
             state: tenant.state,
             drain_until: unix_secs(tenant.drain_until),
+            hairpin_to: tenant.hairpin_to.iter().map(ToString::to_string).collect(),
             pool: tenant.pools.iter().map(pool).collect(),
             listener: tenant.listeners.iter().map(|one| listener(tenant, one)).collect(),
             egress: tenant.egress.iter().copied().map(egress).collect(),
+            ..limits(&tenant.limits)
         }
     }
+}
+
+/// A tenant with these limits, and nothing else.
+fn limits(limits: &TenantLimits) -> TenantSpec {
+    let (reserved_ports, ports_per_destination) = match limits.ports {
+        TenantPorts::Shared => (None, None),
+        TenantPorts::Reserved(ports) => (Some(ports), None),
+        TenantPorts::PerDestination(ports) => (None, Some(ports)),
+    };
+    TenantSpec {
+        max_flows: limits.max_flows,
+        new_flows_per_second: limits.new_flows.map(|new| new.per_second),
+        new_flows_burst: limits.new_flows.and_then(|new| new.burst),
+        reserved_ports,
+        ports_per_destination,
+        mss_clamp: limits.mss_clamp.map(u32::from),
+        timeouts: timeouts(&limits.timeouts),
+        ..TenantSpec::default()
+    }
+}
+
+fn timeouts(timeouts: &TenantTimeouts) -> Option<TimeoutsSpec> {
+    let secs = |timeout: Duration| u32::try_from(timeout.as_secs()).unwrap_or(u32::MAX);
+    let spec = TimeoutsSpec {
+        tcp_established_secs: timeouts.tcp_established.map(secs),
+        udp_secs: timeouts.udp.map(secs),
+        allow_short_timeouts: unless(timeouts.allow_short, &false),
+    };
+    unless(spec, &TimeoutsSpec::default())
 }
 
 fn peer_group(group: &PeerGroup) -> PeerGroupSpec {
@@ -64,7 +97,7 @@ fn pool(pool: &Pool) -> PoolSpec {
 }
 
 fn health(check: &HealthCheck) -> HealthSpec {
-    let ms = |duration: std::time::Duration| u32::try_from(duration.as_millis()).unwrap_or(u32::MAX);
+    let ms = |duration: Duration| u32::try_from(duration.as_millis()).unwrap_or(u32::MAX);
     HealthSpec {
         interval_ms: unless(ms(check.interval), &2_000),
         timeout_ms: unless(ms(check.timeout), &ms(DEFAULT_TIMEOUT.min(check.interval))),

@@ -9,8 +9,8 @@ use std::{
 };
 
 use gateway_common::abi::{
-    Addr, AllowKey, Backend, DestinationKey, Interface, Listener, ListenerKey, OwnedAddress, Pool, Settings,
-    TenantSettings,
+    Addr, AllowKey, Backend, DestinationKey, HairpinKey, Interface, Listener, ListenerKey, OwnedAddress,
+    Pool, Settings, TenantSettings,
 };
 
 use super::contents::{Contents, Prefix, Slots};
@@ -80,6 +80,8 @@ pub struct Changes {
     pub allow_lists: TableChanges<Prefix<AllowKey>, u32>,
     /// Destinations.
     pub destinations: TableChanges<Prefix<DestinationKey>, u32>,
+    /// Pairs of tenants of which the first may call the second.
+    pub hairpins: TableChanges<HairpinKey, u32>,
     /// Interfaces.
     pub interfaces: TableChanges<u32, Interface>,
     /// Listeners and egress mappings.
@@ -102,6 +104,7 @@ impl Changes {
             pools: TableChanges::between(&actual.pools, &wanted.pools),
             allow_lists: TableChanges::between(&actual.allow_lists, &wanted.allow_lists),
             destinations: TableChanges::between(&actual.destinations, &wanted.destinations),
+            hairpins: TableChanges::between(&actual.hairpins, &wanted.hairpins),
             interfaces: TableChanges::between(&actual.interfaces, &wanted.interfaces),
             listeners: TableChanges::between(&actual.listeners, &wanted.listeners),
             tenants: TableChanges::between(&actual.tenants, &wanted.tenants),
@@ -118,6 +121,7 @@ impl Changes {
             + self.pools.len()
             + self.allow_lists.len()
             + self.destinations.len()
+            + self.hairpins.len()
             + self.interfaces.len()
             + self.listeners.len()
             + self.tenants.len()

@@ -1,8 +1,8 @@
 //! What stands in the tables that the daemon fills.
 
 use gateway_common::abi::{
-    Addr, AllowKey, Backend, DestinationKey, Interface, Listener, ListenerKey, OwnedAddress, Pool, Settings,
-    TenantSettings,
+    Addr, AllowKey, Backend, DestinationKey, HairpinKey, Interface, Listener, ListenerKey, OwnedAddress,
+    Pool, Settings, TenantSettings,
 };
 
 /// A key of a longest-prefix table: how many leading bits count, and the bits. As in the kernel's
@@ -53,6 +53,8 @@ pub struct Contents {
     pub sources: Vec<(Prefix<Addr>, u32)>,
     /// Destinations.
     pub destinations: Vec<(Prefix<DestinationKey>, u32)>,
+    /// Pairs of tenants of which the first may call the second.
+    pub hairpins: Vec<(HairpinKey, u32)>,
     /// Pools.
     pub pools: Vec<(u32, Pool)>,
     /// The slots that the pools refer to. Left out when read from the kernel: there may be millions.

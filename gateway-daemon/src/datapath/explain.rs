@@ -22,8 +22,8 @@ mod tests;
 use anyhow::Result;
 use gateway_common::{
     abi::{
-        Addr, AllowKey, Backend, CtEntry, DestinationKey, FlowKey, Interface, Listener, ListenerKey,
-        OwnedAddress, Pool, Settings, Side, TenantId, TenantSettings, TenantSource,
+        Addr, AllowKey, Backend, CtEntry, DestinationKey, FlowKey, HairpinKey, Interface, Listener,
+        ListenerKey, OwnedAddress, Pool, Settings, Side, TenantId, TenantSettings, TenantSource, TenantUse,
     },
     drop_reason::DropReason,
     forward,
@@ -51,6 +51,10 @@ pub trait Look {
     fn source(&self, source: Addr) -> Result<Option<TenantSource>>;
     /// May the tenant call this destination?
     fn reaches(&self, key: &DestinationKey) -> Result<bool>;
+    /// May a tenant call another's listeners?
+    fn allows_hairpin(&self, key: &HairpinKey) -> Result<bool>;
+    /// What a tenant uses now.
+    fn tenant_use(&self, tenant: TenantId) -> Result<TenantUse>;
     /// What holds for a tenant alone.
     fn tenant(&self, tenant: TenantId) -> Result<Option<TenantSettings>>;
     /// A pool.

@@ -9,8 +9,9 @@ use aya::maps::{Array, MapData, MapError, PerCpuArray, PerCpuValues};
 use bytemuck::Zeroable as _;
 use gateway_common::{
     abi::{
-        Addr, AllowKey, Backend, Counter, CtEntry, DestinationKey, FlowKey, Interface, Listener, ListenerKey,
-        OwnedAddress, Pool, Settings, TenantId, TenantLabel, TenantSettings, TenantStats,
+        Addr, AllowKey, Backend, Counter, CtEntry, DestinationKey, FlowKey, HairpinKey, Interface, Listener,
+        ListenerKey, OwnedAddress, Pool, Settings, TenantId, TenantLabel, TenantSettings, TenantStats,
+        TenantUse,
     },
     drop_reason::DropReason,
     limits, names,
@@ -33,6 +34,7 @@ pub struct Tables {
     allow_lists: Table<Prefix<AllowKey>, u32>,
     sources: Table<Prefix<Addr>, u32>,
     destinations: Table<Prefix<DestinationKey>, u32>,
+    hairpins: Table<HairpinKey, u32>,
     pools: Table<u32, Pool>,
     maglev: MapData,
     backends: Table<u32, Backend>,
@@ -41,6 +43,7 @@ pub struct Tables {
     labels: Table<u32, TenantLabel>,
     flows: Table<FlowKey, CtEntry>,
     half_open: Table<FlowKey, CtEntry>,
+    tenant_use: Array<MapData, TenantUse>,
     tenant_stats: PerCpuArray<MapData, TenantStats>,
     drops: PerCpuArray<MapData, u64>,
     counters: PerCpuArray<MapData, u64>,
@@ -73,6 +76,7 @@ impl Tables {
             allow_lists: Table::open(pins, names::ALLOW_LISTS)?,
             sources: Table::open(pins, names::TENANT_SOURCES)?,
             destinations: Table::open(pins, names::DESTINATIONS)?,
+            hairpins: Table::open(pins, names::HAIRPINS)?,
             pools: Table::open(pins, names::POOLS)?,
             maglev: open(pins, names::MAGLEV)?,
             backends: Table::open(pins, names::BACKENDS)?,
@@ -81,6 +85,7 @@ impl Tables {
             labels: Table::open(pins, names::TENANT_LABELS)?,
             flows: Table::open(pins, names::FLOWS)?,
             half_open: Table::open(pins, names::HALF_OPEN)?,
+            tenant_use: typed!(pins, names::TENANT_USE, Array),
             tenant_stats: typed!(pins, names::TENANT_STATS, PerCpuArray),
             drops: typed!(pins, names::DROPS, PerCpuArray),
             counters: typed!(pins, names::COUNTERS, PerCpuArray),
@@ -163,6 +168,7 @@ impl Tables {
         self.pools.put_changes(&changes.pools)?;
         self.allow_lists.put_changes(&changes.allow_lists)?;
         self.destinations.put_changes(&changes.destinations)?;
+        self.hairpins.put_changes(&changes.hairpins)?;
         if let Some(settings) = &changes.settings {
             self.put_settings(settings)?;
         }
@@ -180,6 +186,7 @@ impl Tables {
         self.sources.remove_changes(&changes.sources)?;
         self.tenants.remove_changes(&changes.tenants)?;
         self.interfaces.remove_changes(&changes.interfaces)?;
+        self.hairpins.remove_changes(&changes.hairpins)?;
         self.destinations.remove_changes(&changes.destinations)?;
         self.allow_lists.remove_changes(&changes.allow_lists)?;
         self.pools.remove_changes(&changes.pools)?;
@@ -201,6 +208,7 @@ impl Tables {
             tenants: self.tenants.all()?,
             sources: self.sources.all()?,
             destinations: self.destinations.all()?,
+            hairpins: self.hairpins.all()?,
             pools: self.pools.all()?,
             slots: Vec::new(),
             backends: self.backends.all()?,
@@ -259,6 +267,11 @@ impl Tables {
         Ok(sum)
     }
 
+    /// What one tenant uses, as the data path counts it.
+    pub fn tenant_use(&self, tenant: TenantId) -> Result<TenantUse> {
+        self.tenant_use.get(&u32::from(tenant.0), 0).context("cannot read what a tenant uses")
+    }
+
     /// Entries and capacity of each table whose size matters to an operator. All are counted by reading them.
     pub fn occupancy(&self) -> Result<Vec<(&'static str, u64, u64)>> {
         fn row<K: aya::Pod + Eq + std::hash::Hash, V: aya::Pod>(
@@ -277,6 +290,7 @@ impl Tables {
             row(names::ALLOW_LISTS, &self.allow_lists)?,
             row(names::TENANT_SOURCES, &self.sources)?,
             row(names::DESTINATIONS, &self.destinations)?,
+            row(names::HAIRPINS, &self.hairpins)?,
         ])
     }
 

@@ -102,6 +102,7 @@ impl State {
             ids: &self.tenants,
             shares,
             generation: self.generation,
+            cookie_key: self.cookie_key,
             forwarding: &forwarding,
             now_ns: monotonic_ns(),
         };

@@ -2,7 +2,7 @@
 
 use std::time::SystemTime;
 
-use anyhow::{Result, bail};
+use anyhow::{Result, anyhow, bail};
 use tracing::warn;
 
 use super::{Repairs, State, apply, attach};
@@ -55,6 +55,7 @@ impl State {
             writes: 0,
             carried: apply::carried(&tables, migration)?,
             generation: tables.settings()?.generation,
+            cookie_key: cookie_key(tables.settings()?.cookie_key)?,
             tables,
             host,
             attachments: Vec::new(),
@@ -72,6 +73,18 @@ impl State {
         }
         Ok((state, standings))
     }
+}
+
+/// The key of an earlier daemon, so that clients whose challenge is under way are believed; else a new one.
+fn cookie_key(known: [u64; 2]) -> Result<[u64; 2]> {
+    if known != [0; 2] {
+        return Ok(known);
+    }
+    let mut key = [0; 2];
+    let random = rustls::crypto::ring::default_provider().secure_random;
+    let drawn = random.fill(bytemuck::bytes_of_mut(&mut key));
+    drawn.map_err(|_| anyhow!("the kernel gives no random numbers for the key of challenges"))?;
+    Ok(key)
 }
 
 /// Refuses to change whose flows these are while there are any: known flows would go on under the old address, or never

@@ -157,6 +157,7 @@ pub(super) fn insert(tenancy: &mut Tenancy, key: &str, bytes: &[u8]) -> Result<(
 pub(super) fn slim(mut tenant: TenantSpec) -> TenantSpec {
     tenant.sources.shrink_to_fit();
     tenant.peer_groups.shrink_to_fit();
+    tenant.hairpin_to.shrink_to_fit();
     tenant.egress.shrink_to_fit();
     for pool in &mut tenant.pool {
         pool.backend.shrink_to_fit();

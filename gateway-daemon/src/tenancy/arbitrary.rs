@@ -10,7 +10,7 @@ use super::Tenancy;
 use super::edit::Edit;
 use super::spec::{
     AdminState, BackendSpec, Document, EgressSpec, EndpointSpec, HealthSpec, ListenerSpec, PeerGroupSpec,
-    PoolSpec, TenantSpec,
+    PoolSpec, TenantSpec, TimeoutsSpec,
 };
 
 const TENANTS: [&str; 6] = ["bank-a", "bank-b", "bank-c", "bank-d", "bank-e", "psp-1"];
@@ -132,6 +132,31 @@ pub(crate) fn egress() -> impl Strategy<Value = EgressSpec> {
     })
 }
 
+/// Limits of a tenant that has nothing else. Most have none; now and then they exclude each other, or reserve too much.
+fn limits() -> BoxedStrategy<TenantSpec> {
+    let rarely = |values: Vec<u32>| option::weighted(0.1, select(values));
+    let timeouts = (rarely(vec![7_440, 600]), rarely(vec![120, 60]), option::weighted(0.1, any::<bool>()));
+    let flows = (rarely(vec![1, 10_000]), rarely(vec![50, 1_000]), rarely(vec![1, 2_000]));
+    let ports = (rarely(vec![63, 20_000]), rarely(vec![1, 630]), rarely(vec![535, 1_260]));
+    let hairpins = prop_oneof![8 => Just(Vec::new()), 2 => vec(text(&TENANTS), 1..3)];
+    (flows, ports, timeouts, hairpins)
+        .prop_map(|(flows, ports, (tcp_established_secs, udp_secs, allow_short_timeouts), hairpin_to)| {
+            let timeouts = TimeoutsSpec { tcp_established_secs, udp_secs, allow_short_timeouts };
+            TenantSpec {
+                hairpin_to,
+                max_flows: flows.0,
+                new_flows_per_second: flows.1,
+                new_flows_burst: flows.2,
+                reserved_ports: ports.0,
+                ports_per_destination: ports.1,
+                mss_clamp: ports.2,
+                timeouts: (timeouts != TimeoutsSpec::default()).then_some(timeouts),
+                ..TenantSpec::default()
+            }
+        })
+        .boxed()
+}
+
 /// A tenant, mostly with addresses of its own.
 pub(crate) fn tenant() -> BoxedStrategy<TenantSpec> {
     (0..TENANTS.len())
@@ -151,8 +176,9 @@ pub(crate) fn tenant() -> BoxedStrategy<TenantSpec> {
             ];
             let groups = subsequence(GROUPS.map(str::to_owned).to_vec(), 1..=GROUPS.len());
             let parts = (pools(subnet), vec(listener(), 0..2), vec(egress(), 0..2));
-            (nat_ip, sources, groups, state(), parts).prop_map(
-                move |(nat_ip, sources, peer_groups, (state, drain_until), (pool, listener, egress))| {
+            (nat_ip, sources, groups, state(), parts, limits()).prop_map(
+                move |(nat_ip, sources, peer_groups, (state, drain_until), parts, limits)| {
+                    let (pool, listener, egress) = parts;
                     TenantSpec {
                         name: TENANTS[number].to_owned(),
                         nat_ip,
@@ -163,6 +189,7 @@ pub(crate) fn tenant() -> BoxedStrategy<TenantSpec> {
                         pool,
                         listener,
                         egress,
+                        ..limits
                     }
                 },
             )

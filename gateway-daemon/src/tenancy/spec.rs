@@ -79,6 +79,30 @@ pub struct TenantSpec {
     /// When a draining tenant's remaining flows are reset: Unix time in seconds. Absent: never.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub drain_until: Option<u64>,
+    /// Names of the tenants whose listeners it may call.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub hairpin_to: Vec<String>,
+    /// Flows that it may have at a time; any number when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_flows: Option<u32>,
+    /// New flows that it may open or get a second; any number when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub new_flows_per_second: Option<u32>,
+    /// New flows that it may have at once; those of one second when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub new_flows_burst: Option<u32>,
+    /// Ports of the egress VIP that only its calls use, and the only ones that they use.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reserved_ports: Option<u32>,
+    /// Ports of the egress VIP that its calls may take among those that tenants share.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ports_per_destination: Option<u32>,
+    /// Largest TCP segment that its connections may agree on, in bytes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mss_clamp: Option<u32>,
+    /// Its own idle timeouts; those of the node when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timeouts: Option<TimeoutsSpec>,
     /// Its pools.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub pool: Vec<PoolSpec>,
@@ -88,6 +112,21 @@ pub struct TenantSpec {
     /// Its addressed egress.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub egress: Vec<EgressSpec>,
+}
+
+/// Idle timeouts of a tenant, where they are not the node's.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct TimeoutsSpec {
+    /// TCP, established, in seconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tcp_established_secs: Option<u32>,
+    /// UDP, in seconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub udp_secs: Option<u32>,
+    /// Allow these down to 1 second, less than the RFCs do.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub allow_short_timeouts: Option<bool>,
 }
 
 /// The servers behind a listener.

@@ -7,7 +7,7 @@ use super::change::Served;
 use crate::api::controller::Controller as _;
 use crate::tenancy::spec::{
     AdminState, BackendSpec, EgressSpec, EndpointSpec, HealthSpec, ListenerSpec, PeerGroupSpec, PoolSpec,
-    TenantSpec,
+    TenantSpec, TimeoutsSpec,
 };
 
 fn text(text: &str) -> String {
@@ -82,6 +82,11 @@ fn egress() -> EgressSpec {
     EgressSpec { protocol: text("udp"), port: 9_001, to: text("203.0.113.7:53") }
 }
 
+fn timeouts() -> TimeoutsSpec {
+    TimeoutsSpec { tcp_established_secs: Some(600), udp_secs: Some(60), allow_short_timeouts: Some(true) }
+}
+
+/// No daemon would take it either.
 fn tenant() -> TenantSpec {
     TenantSpec {
         name: text("bank-a"),
@@ -90,6 +95,14 @@ fn tenant() -> TenantSpec {
         peer_groups: texts(&["npci"]),
         state: AdminState::Draining,
         drain_until: Some(1),
+        hairpin_to: texts(&["bank-b"]),
+        max_flows: Some(5_000),
+        new_flows_per_second: Some(200),
+        new_flows_burst: Some(400),
+        reserved_ports: Some(630),
+        ports_per_destination: Some(126),
+        mss_clamp: Some(1_260),
+        timeouts: Some(timeouts()),
         pool: vec![pool("web"), pool("app")],
         listener: vec![listener()],
         egress: vec![egress()],
@@ -119,6 +132,10 @@ fn without_times(mut tenant: TenantSpec) -> TenantSpec {
     tenant
 }
 
+const LIMITS: &str = "--hairpin-to bank-b --max-flows 5000 --new-flows-per-second 200 --new-flows-burst 400 \
+    --reserved-ports 630 --ports-per-destination 126 --mss-clamp 1260 --tcp-established-secs 600 --udp-secs 60 \
+    --allow-short-timeouts";
+
 const POOL_FIELDS: &str = "--when-all-down drop --on-backend-down reset --slow-start 30 --check script \
     --check-interval 1500 --check-timeout 300 --check-rise 4 --check-fall 5 --check-jitter 25 \
     --check-assume-up true --check-passive true --check-port 8081 --check-path /live --check-host web.example \
@@ -128,7 +145,9 @@ const POOL_FIELDS: &str = "--when-all-down drop --on-backend-down reset --slow-s
 fn every_field_of_a_document_is_set_by_a_verb() {
     let served = Served::start();
     served.done("peer-group add npci --endpoint tcp:203.0.113.0/24:443");
-    served.done("tenant add bank-a --nat-ip 198.51.100.30 --source 10.1.0.0/24 --peer-group npci");
+    served.done(&format!(
+        "tenant add bank-a --nat-ip 198.51.100.30 --source 10.1.0.0/24 --peer-group npci {LIMITS}"
+    ));
     served.done(&format!("pool add bank-a web --backend 10.1.0.5:8080=3 {POOL_FIELDS}"));
     served.done("pool add bank-a app --backend 10.1.0.5:8080=3");
     served.done(&format!("pool set bank-a app {POOL_FIELDS}"));
@@ -150,8 +169,27 @@ fn every_field_of_a_document_is_set_by_a_verb() {
 }
 
 #[test]
+fn limits_are_set_and_taken_away_one_by_one() {
+    let served = Served::start();
+    served.done("tenant add bank-a --nat-ip 198.51.100.30 --source 10.1.0.0/24 --max-flows 7");
+    served.done(&format!("tenant set bank-a {LIMITS}"));
+    let expected = TenantSpec { pool: Vec::new(), ..tenant() };
+    let made = served.bank_a();
+    assert_eq!((made.max_flows, made.timeouts.as_ref()), (expected.max_flows, expected.timeouts.as_ref()));
+    assert_eq!((made.hairpin_to, made.mss_clamp), (expected.hairpin_to, expected.mss_clamp));
+    served.done("tenant set bank-a --max-flows 0 --udp-secs 0 --no-hairpin");
+    let made = served.bank_a();
+    assert_eq!((made.max_flows, made.hairpin_to), (None, Vec::new()));
+    assert_eq!(made.timeouts, Some(TimeoutsSpec { udp_secs: None, ..timeouts() }));
+    assert_eq!(made.new_flows_burst, Some(400), "what is not named stays");
+    served.done("tenant set bank-a --tcp-established-secs 0 --allow-short-timeouts=false");
+    assert_eq!(served.bank_a().timeouts, None);
+}
+
+#[test]
 fn the_documents_of_this_test_leave_nothing_out() {
     is_filled(&tenant());
+    is_filled(&timeouts());
     is_filled(&pool("web"));
     is_filled(&health());
     is_filled(&backend());

@@ -43,10 +43,13 @@ impl Plan<'_> {
     /// Without the tenants that are read after that position.
     fn up_to(&self, last: usize) -> Self {
         let positions = self.tenants.iter().enumerate();
-        let included = positions.filter(|(position, tenant)| tenant.spec().is_none() || *position <= last);
+        let (included, later): (Vec<_>, Vec<_>) =
+            positions.partition(|(position, tenant)| tenant.spec().is_none() || *position <= last);
+        let names = later.iter().filter_map(|(_, tenant)| tenant.spec());
         Self {
             peer_groups: self.peer_groups.clone(),
-            tenants: included.map(|(_, tenant)| tenant.clone()).collect(),
+            tenants: included.into_iter().map(|(_, tenant)| tenant.clone()).collect(),
+            later: names.map(|spec| spec.name.as_str()).collect(),
         }
     }
 

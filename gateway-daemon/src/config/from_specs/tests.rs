@@ -10,7 +10,7 @@ use crate::tenancy::edit::{Edit, apply};
 use crate::tenancy::problem::FieldProblem;
 use crate::tenancy::spec::{
     AdminState, BackendSpec, Document, EgressSpec, EndpointSpec, ListenerSpec, PeerGroupSpec, PoolSpec,
-    TenantSpec,
+    TenantSpec, TimeoutsSpec,
 };
 use crate::tenancy::{Tenancy, arbitrary, diff::diff};
 
@@ -78,6 +78,17 @@ fn defaults_are_left_out_and_everything_else_is_kept() {
     spec.pool[0].slow_start_secs = Some(30);
     spec.pool[0].backend[0].weight = Some(7);
     spec.listener[0].source = Some("preserve".to_owned());
+    spec.hairpin_to = vec!["bank-a".to_owned()];
+    spec.max_flows = Some(5_000);
+    spec.new_flows_per_second = Some(200);
+    spec.new_flows_burst = Some(3);
+    spec.reserved_ports = Some(100);
+    spec.mss_clamp = Some(1_260);
+    spec.timeouts = Some(TimeoutsSpec {
+        tcp_established_secs: Some(600),
+        udp_secs: Some(60),
+        allow_short_timeouts: Some(true),
+    });
     let edit = Edit::PutTenant { tenant: spec.clone(), only_new: false };
     let tenancy = apply(&sample().tenancy(), &[edit]).unwrap();
     let config = sample().with_tenancy(&tenancy, None).unwrap();
@@ -359,4 +370,59 @@ fn how_long_changes_take() {
         config.with_tenancy(&put(tenant), Some(&before)).unwrap_err();
     });
     report("back to specs", |_| drop(config.tenancy()));
+}
+
+/// So many tenants of which each may call the next, and the last the first.
+fn round(tenants: u16) -> Tenancy {
+    let tenant = |number: u16| TenantSpec {
+        hairpin_to: vec![large_tenant((number + 1) % tenants).name],
+        peer_groups: Vec::new(),
+        egress: Vec::new(),
+        listener: Vec::new(),
+        pool: Vec::new(),
+        ..large_tenant(number)
+    };
+    let document = Document { tenant: (0..tenants).map(tenant).collect(), ..Document::default() };
+    Tenancy::from(&document)
+}
+
+#[test]
+fn a_tenant_may_call_one_that_a_later_step_reads() {
+    let (config, tenancy) = (base(), round(10));
+    let at_once = config.with_tenancy_in_steps(&tenancy, None, 100);
+    assert_eq!(at_once.as_ref().map(|config| config.tenants.len()), Ok(10));
+    let plan = super::Plan::all(&tenancy);
+    assert_eq!(plan.carry_out_in_steps(&config, 3).ok(), at_once.ok(), "without a second reading");
+}
+
+#[test]
+fn a_tenant_that_another_one_may_call_cannot_be_removed() {
+    let before = round(3);
+    let config = base().with_tenancy(&before, None).unwrap();
+    let gone = large_tenant(1).name;
+    let after = apply(&before, &[Edit::RemoveTenant { tenant: gone.clone() }]).unwrap();
+    let problems = config.with_tenancy(&after, Some(&before)).unwrap_err();
+    let [problem] = &problems[..] else { panic!("{problems:?}") };
+    assert_eq!(problem.path, format!("tenant[{}].hairpin_to[0]", large_tenant(0).name));
+    assert_eq!(problem.problem, format!("there is no tenant `{gone}` that could be called"));
+}
+
+#[test]
+fn reserved_ports_are_counted_over_kept_tenants_as_well() {
+    let mut before = round(3);
+    for (_, tenant) in before.tenants.iter_mut().take(2) {
+        Arc::make_mut(tenant).reserved_ports = Some(20_000);
+    }
+    let config = base().with_tenancy(&before, None).unwrap();
+    let mut after = before.clone();
+    let last = after.tenants.values_mut().last().unwrap();
+    Arc::make_mut(last).reserved_ports = Some(20_000);
+    let name = last.name.clone();
+    let problems = config.with_tenancy(&after, Some(&before)).unwrap_err();
+    let [problem] = &problems[..] else { panic!("{problems:?}") };
+    assert_eq!(problem.path, format!("tenant[{name}].reserved_ports"));
+    let text = format!(
+        "the tenant `{name}` reserves 20,034 ports, and 8,316 of the 48,384 that may be reserved are left"
+    );
+    assert_eq!(problem.problem, text);
 }

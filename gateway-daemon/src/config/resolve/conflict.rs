@@ -11,7 +11,7 @@ use crate::config::model::EgressTarget;
 use crate::config::name::{InterfaceName, PeerGroupName, PoolName, TenantName};
 use crate::config::port::Port;
 use crate::config::problem::Explain;
-use crate::config::text::{grouped, suggestion};
+use crate::config::text::{closest, grouped, suggestion};
 
 /// What an address already is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -84,6 +84,15 @@ pub(super) enum Conflict {
     PeerGroupGone,
     #[error("the peer group `{name}` is named twice")]
     PeerGroupTwice { name: PeerGroupName },
+    #[error("there is no tenant `{name}` that could be called")]
+    UnknownTenant { name: TenantName, known: Vec<TenantName> },
+    #[error("the tenant `{name}` is named twice")]
+    TenantTwice { name: TenantName },
+    #[error(
+        "the tenant `{tenant}` reserves {} ports, and {} of the {} that may be reserved are left",
+        grouped((*wanted).into()), grouped((*left).into()), grouped((*all).into())
+    )]
+    NoPortsLeft { tenant: TenantName, wanted: u32, left: u32, all: u32 },
 
     #[error("the pool `{pool}` is empty")]
     EmptyPool { pool: PoolName },
@@ -133,6 +142,9 @@ impl Explain for Conflict {
                     known.iter().map(PeerGroupName::as_str),
                 );
             }
+            Self::UnknownTenant { name, known } => {
+                return unknown_tenant(name, known);
+            }
             Self::UnknownPool { name, known } => {
                 return suggestion(name.as_str(), "its pools are", known.iter().map(PoolName::as_str));
             }
@@ -168,7 +180,10 @@ impl Explain for Conflict {
             }
             Self::SourceRedundant { .. } => "remove the smaller one of the two",
             Self::PeerGroupGone => "take it out of the tenant's `peer_groups` first",
-            Self::PeerGroupTwice { .. } => "name it once",
+            Self::PeerGroupTwice { .. } | Self::TenantTwice { .. } => "name it once",
+            Self::NoPortsLeft { .. } => {
+                "reserve fewer, here or for another tenant: each tenant's are rounded up to a multiple of 63"
+            }
             Self::EmptyPool { .. } => "add a `[[tenant.pool.backend]]` with address and port below it",
             Self::NoWeight { .. } => {
                 "give at least one of them a weight of 1 or more, or its listeners could accept nothing"
@@ -184,6 +199,14 @@ impl Explain for Conflict {
             Self::TargetInside { .. } => "give an address of NPCI",
         };
         help.to_owned()
+    }
+}
+
+/// There may be thousands of tenants: they are not listed.
+fn unknown_tenant(name: &TenantName, known: &[TenantName]) -> String {
+    match closest(name.as_str(), known.iter().map(TenantName::as_str)) {
+        Some(meant) => format!("did you mean `{meant}`?"),
+        None => "take it out of the tenant's `hairpin_to`, or add the tenant".to_owned(),
     }
 }
 

@@ -2,6 +2,7 @@
 
 use crate::config::choice::{CheckWord, StoreWord};
 use crate::config::problem::Explain;
+use crate::config::text::grouped;
 
 /// Why a field can't stand there, or must.
 #[derive(Debug, thiserror::Error)]
@@ -25,6 +26,13 @@ pub(super) enum Mismatch {
     TimeoutBeyondInterval { timeout_ms: u32, interval_ms: u32 },
     #[error("`drain_until` is for the state `draining`")]
     NotDraining,
+
+    #[error("`new_flows_burst` is of no use without `new_flows_per_second`")]
+    BurstOfNothing,
+    #[error("a tenant has `reserved_ports` or `ports_per_destination`, not both")]
+    ReservedAndShared,
+    #[error("the timeout of {} seconds is shorter than the {} that {rfc} asks for", grouped((*secs).into()), grouped((*min).into()))]
+    ShortTimeout { secs: u32, min: u32, rfc: &'static str },
 }
 
 impl Explain for Mismatch {
@@ -50,6 +58,17 @@ impl Explain for Mismatch {
             Self::NoExpect => "write what the answer begins with, in hex; \"..\" stands for any byte",
             Self::TimeoutBeyondInterval { interval_ms, .. } => {
                 return format!("write at most {interval_ms}, so that checks of one server never overlap");
+            }
+            Self::BurstOfNothing => "add `new_flows_per_second`, or remove the burst",
+            Self::ReservedAndShared => {
+                "remove `ports_per_destination`: a tenant with reserved ports may have as many connections to one \
+                 destination as it has ports"
+            }
+            Self::ShortTimeout { min, .. } => {
+                return format!(
+                    "write at least {min}, or add `allow_short_timeouts = true` if connections that are silent for \
+                     longer may break"
+                );
             }
             Self::NotDraining => "set `state` to \"draining\", or remove the deadline",
         };

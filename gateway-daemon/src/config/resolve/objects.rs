@@ -46,6 +46,8 @@ pub(in crate::config) struct Objects<'f> {
     pub(in crate::config) tenants: Vec<TenantPiece<'f>>,
     /// The peer groups that kept tenants point to.
     pub(in crate::config) earlier_groups: &'f [Arc<PeerGroup>],
+    /// Names of the tenants that are yet to be read.
+    pub(in crate::config) later_tenants: &'f [&'f str],
     /// Has a tenant that was read addresses that it did not have before?
     pub(in crate::config) new_addresses: bool,
 }
@@ -58,6 +60,7 @@ impl<'f> Objects<'f> {
             peer_groups: file.peer_group.iter().map(Piece::Read).collect(),
             tenants: file.tenant.iter().map(Piece::Read).collect(),
             earlier_groups: &[],
+            later_tenants: &[],
             new_addresses: true,
         }
     }
@@ -98,6 +101,16 @@ impl<'f> TenantPiece<'f> {
         match self {
             Self::Read(section) => (section.nat_ip.value, &section.nat_ip.at),
             Self::Kept(tenant) => (tenant.nat_ip, &At::NOWHERE),
+        }
+    }
+
+    /// Calls `each` with every tenant that it may call.
+    pub(super) fn for_each_hairpin(self, mut each: impl FnMut(&'f TenantName, &'f At)) {
+        match self {
+            Self::Read(section) => {
+                section.hairpin_to.value.iter().for_each(|name| each(&name.value, &name.at));
+            }
+            Self::Kept(tenant) => tenant.hairpin_to.iter().for_each(|name| each(name, &At::NOWHERE)),
         }
     }
 

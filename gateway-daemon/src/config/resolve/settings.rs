@@ -25,7 +25,11 @@ pub(super) fn daemon(section: &file::Daemon) -> Daemon {
 }
 
 pub(super) fn limits(section: &file::Limits) -> Limits {
-    Limits { flows: section.flows.value.get(), half_open_flows: section.half_open_flows.value.get() }
+    Limits {
+        flows: section.flows.value.get(),
+        half_open_flows: section.half_open_flows.value.get(),
+        challenge_above: small(section.challenge_above.value.get()),
+    }
 }
 
 pub(super) fn timeouts(section: &file::Timeouts) -> Timeouts {
@@ -35,11 +39,18 @@ pub(super) fn timeouts(section: &file::Timeouts) -> Timeouts {
         tcp_half_open: seconds(&section.tcp_half_open_secs),
         udp: seconds(&section.udp_secs),
         icmp: seconds(&section.icmp_secs),
+        quarantine: seconds(&section.quarantine_secs),
+        reset_on_expiry: section.reset_on_expiry.value,
     }
 }
 
 pub(super) fn reconcile(section: &file::Reconcile) -> Reconcile {
     Reconcile { interval: milliseconds(&section.interval_ms) }
+}
+
+/// A number whose range ends below 65,536.
+pub(super) fn small(value: u32) -> u16 {
+    u16::try_from(value).unwrap_or(u16::MAX)
 }
 
 pub(super) fn seconds<B>(field: &Located<Bounded<B>>) -> Duration {

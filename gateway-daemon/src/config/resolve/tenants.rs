@@ -1,7 +1,7 @@
 //! Tenants: pools, listeners and addressed egress.
 
 use std::collections::hash_map::Entry;
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -9,21 +9,24 @@ use super::addresses::{AddressPlan, Position, numbered};
 use super::conflict::Conflict;
 use super::health;
 use super::mismatch::Mismatch;
-use super::objects::{Objects, Piece};
+use super::objects::{Objects, Piece, TenantPiece};
 use super::peers::PeerGroups;
 use super::settings::seconds;
+use super::tenant_limits;
 use super::unique::Unique;
 use crate::config::address::BackendAddr;
 use crate::config::bounded::Bounded;
 use crate::config::choice::{Protocol, StateWord, Transport};
 use crate::config::file;
-use crate::config::limits::{MAX_DESTINATIONS, UnixSecs};
+use crate::config::limits::{MAX_DESTINATIONS, MAX_HAIRPINS, UnixSecs};
 use crate::config::model::{Backend, Egress, Listener, PeerGroupIndex, Pool, PoolIndex, Tenant};
-use crate::config::name::PoolName;
+use crate::config::name::{PoolName, TenantName};
 use crate::config::port::Port;
 use crate::config::problem::{At, Located, Problems};
 use crate::config::reader::Section;
+use crate::config::tenant_limits::{PLACES_RESERVED_MAX, TenantPorts};
 use crate::tenancy::spec::AdminState;
+use gateway_common::port_slice::SLICES;
 
 /// The ports that are taken, and where.
 type Ports<'f> = HashMap<(Transport, Port), &'f At>;
@@ -37,8 +40,16 @@ pub(super) fn resolve(
     let count = objects.tenants.len();
     let mut names = Unique::with_capacity("tenant", count);
     let ports = Ports::with_capacity(count);
-    let mut resolver =
-        Resolver { plan, peers, ports, destinations: 0, new_addresses: objects.new_addresses, problems };
+    let mut resolver = Resolver {
+        plan,
+        peers,
+        ports,
+        destinations: 0,
+        hairpins: 0,
+        reserved_places: 0,
+        new_addresses: objects.new_addresses,
+        problems,
+    };
     let mut tenants = Vec::with_capacity(count);
     for (id, piece) in numbered(&objects.tenants) {
         let (name, at) = piece.name();
@@ -47,6 +58,9 @@ pub(super) fn resolve(
             Piece::Read(section) => Arc::new(resolver.tenant(id, section)),
             Piece::Kept(tenant) => resolver.kept(tenant),
         });
+    }
+    for piece in &objects.tenants {
+        resolver.check_hairpins(*piece, &names, objects.later_tenants);
     }
     tenants
 }
@@ -59,6 +73,10 @@ struct Resolver<'a, 'f> {
     ports: Ports<'a>,
     /// Pairs of a tenant and an endpoint that it may call.
     destinations: usize,
+    /// Pairs of a tenant and another one that it may call.
+    hairpins: usize,
+    /// Places of every slice that are reserved.
+    reserved_places: u16,
     /// As in [`Objects`].
     new_addresses: bool,
     problems: &'a mut Problems,
@@ -70,12 +88,16 @@ impl<'a> Resolver<'a, '_> {
         let peer_groups = self.peer_groups(section);
         let (pools, pool_names) = self.pools(id, section);
         let (state, drain_until) = self.state(&section.state, &section.drain_until);
+        let limits = tenant_limits::resolve(section, self.problems);
+        self.reserve(&section.name.value, limits.ports, &section.reserved_ports.at);
         Tenant {
             name: section.name.value.clone(),
             state,
             drain_until,
             nat_ip: section.nat_ip.value,
             sources,
+            hairpin_to: section.hairpin_to.value.iter().map(|name| name.value.clone()).collect(),
+            limits,
             listeners: self.listeners(section, &pool_names),
             egress: self.all_egress(section, &peer_groups),
             peer_groups,
@@ -89,6 +111,7 @@ impl<'a> Resolver<'a, '_> {
         for listener in &tenant.listeners {
             self.claim_port(listener.protocol, listener.port, &At::NOWHERE);
         }
+        self.reserve(&tenant.name, tenant.limits.ports, &At::NOWHERE);
         let peer_groups = self.moved_groups(tenant);
         self.count_destinations(&At::NOWHERE, &peer_groups);
         let same_groups = peer_groups.iter().all(|group| self.peers.is_kept(*group));
@@ -114,6 +137,42 @@ impl<'a> Resolver<'a, '_> {
         }
         moved.sort_unstable();
         moved
+    }
+
+    /// Reports every tenant for which not enough ports are left.
+    fn reserve(&mut self, tenant: &TenantName, ports: TenantPorts, at: &At) {
+        let in_ports = |places: u16| u32::from(places) * u32::from(SLICES);
+        let (wanted, left) = (ports.reserved_places(), PLACES_RESERVED_MAX - self.reserved_places);
+        if wanted <= left {
+            self.reserved_places += wanted;
+            return;
+        }
+        let conflict = Conflict::NoPortsLeft {
+            tenant: tenant.clone(),
+            wanted: in_ports(wanted),
+            left: in_ports(left),
+            all: in_ports(PLACES_RESERVED_MAX),
+        };
+        self.problems.add(at, &conflict);
+    }
+
+    /// Whom a tenant may call exists, or will.
+    fn check_hairpins(&mut self, piece: TenantPiece<'_>, known: &Unique<TenantName>, later: &[&str]) {
+        let mut seen = HashSet::new();
+        piece.for_each_hairpin(|name, at| {
+            if known.position(name).is_none() && !later.contains(&name.as_str()) {
+                let conflict = Conflict::UnknownTenant { name: name.clone(), known: known.names() };
+                self.problems.add(at, &conflict);
+            }
+            if !seen.insert(name.clone()) {
+                self.problems.add(at, &Conflict::TenantTwice { name: name.clone() });
+            }
+            self.hairpins += 1;
+            if self.hairpins == MAX_HAIRPINS + 1 {
+                let what = "pairs of a tenant and another one that it may call";
+                self.problems.add(at, &Conflict::TooMany { what, max: MAX_HAIRPINS });
+            }
+        });
     }
 
     fn state(

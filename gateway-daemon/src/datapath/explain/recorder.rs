@@ -1,6 +1,9 @@
 //! Tables for one packet: they read the kernel's, keep what the engine writes to themselves, and write down both.
 
-use std::cell::{Cell, RefCell, RefMut};
+use std::{
+    cell::{Cell, RefCell, RefMut},
+    collections::hash_map::Entry,
+};
 
 use anyhow::Result;
 use gateway_common::{
@@ -108,6 +111,18 @@ impl<'a, L: Look, R: Routes> Recorder<'a, L, R> {
         }
     }
 
+    /// Takes what a tenant uses into the overlay.
+    fn note_use(&self, tenant: TenantId) {
+        if let Entry::Vacant(unknown) = self.overlay.tenant_use.borrow_mut().entry(tenant) {
+            unknown.insert(self.answer(self.look.tenant_use(tenant)));
+        }
+    }
+
+    /// Its limit; the engine has looked it up just before.
+    fn limits(&self, tenant: TenantId) -> Option<TenantSettings> {
+        self.answer(self.look.tenant(tenant))
+    }
+
     fn belongs_to(&self, tenant: TenantId) {
         if tenant != TenantId::NONE {
             self.record.borrow_mut().tenant = Some(tenant);
@@ -138,11 +153,17 @@ impl<L: Look, R: Routes> Tables for Recorder<'_, L, R> {
     }
 
     fn allows_hairpin(&self, key: &HairpinKey) -> bool {
-        self.overlay.allows_hairpin(key)
+        let answer = self.look.allows_hairpin(key).map(|allowed| allowed.then_some(()));
+        let key = format!("{} to {}", self.names.tenant(key.from), self.names.tenant(key.to));
+        self.looked("hairpins", key, answer, |()| "allowed".to_owned()).is_some()
     }
 
     fn add_flow(&self, tenant: TenantId) -> i64 {
-        self.overlay.add_flow(tenant)
+        self.note_use(tenant);
+        let flows = self.overlay.add_flow(tenant);
+        let found = words::flows(flows, self.limits(tenant).map_or(0, |limits| limits.flows_max));
+        self.note(Action::Look, "tenant_use", self.names.tenant(tenant), Some(found));
+        flows
     }
 
     fn remove_flow(&self, tenant: TenantId) {
@@ -150,7 +171,11 @@ impl<L: Look, R: Routes> Tables for Recorder<'_, L, R> {
     }
 
     fn take_turn(&self, tenant: TenantId, pace: &Pace) -> bool {
-        self.overlay.take_turn(tenant, pace)
+        self.note_use(tenant);
+        let has_turn = self.overlay.take_turn(tenant, pace);
+        let found = words::turn(has_turn, pace);
+        self.note(Action::Look, "tenant_use", self.names.tenant(tenant), Some(found));
+        has_turn
     }
 
     fn plan(&self) -> Option<RefMut<'_, Plan>> {

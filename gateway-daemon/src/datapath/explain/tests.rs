@@ -4,9 +4,9 @@
 use bytemuck::Zeroable as _;
 use gateway_common::{
     abi::{
-        Addr, AddressKind, AllowKey, Backend, CtEntry, DestinationKey, EntryFlags, FlowKey, Interface,
-        LinkAddresses, Listener, ListenerFlags, ListenerKey, Mac, OwnedAddress, Pool, PoolFlags, Port,
-        Protocol, Settings, Side, State, TenantId, TenantSettings, TenantSource, Timeouts,
+        Addr, AddressKind, AllowKey, Backend, CtEntry, DestinationKey, EntryFlags, FlowKey, HairpinKey,
+        Interface, LinkAddresses, Listener, ListenerFlags, ListenerKey, Mac, OwnedAddress, Pool, PoolFlags,
+        Port, Protocol, Settings, Side, State, TenantId, TenantSettings, TenantSource, TenantUse, Timeouts,
     },
     drop_reason::DropReason,
     memory::MemoryTables,
@@ -57,6 +57,14 @@ impl Look for Memory<'_> {
 
     fn reaches(&self, key: &DestinationKey) -> anyhow::Result<bool> {
         Ok(self.0.reaches(key))
+    }
+
+    fn allows_hairpin(&self, key: &HairpinKey) -> anyhow::Result<bool> {
+        Ok(self.0.allows_hairpin(key))
+    }
+
+    fn tenant_use(&self, tenant: TenantId) -> anyhow::Result<TenantUse> {
+        Ok(self.0.tenant_use.borrow().get(&tenant).copied().unwrap_or_default())
     }
 
     fn tenant(&self, tenant: TenantId) -> anyhow::Result<Option<TenantSettings>> {
@@ -300,4 +308,42 @@ fn a_kernel_that_does_not_answer_is_no_missing_route() {
     let packet = tcp(Side::External, SYN, (NPCI, 40_000), (VIP, 443));
     let error = explain(&packet, &Memory(&world()), &Silent, &names(), NOW).unwrap_err();
     assert_eq!(error.to_string(), "no answer");
+}
+
+fn limited(flows_max: u32, per_second: u64) -> MemoryTables {
+    let mut tables = world();
+    let bank = tables.tenant_settings.get_mut(&BANK).unwrap();
+    bank.flows_max = flows_max;
+    bank.new_flow_interval_ns = 1_000_000_000_u64.checked_div(per_second).unwrap_or(0);
+    bank.new_flow_credit_ns = 3 * bank.new_flow_interval_ns;
+    tables
+}
+
+#[test]
+fn a_tenant_at_its_limit_is_told_how_many_flows_it_has() {
+    let tables = limited(7, 0);
+    tables.tenant_use.borrow_mut().insert(BANK, TenantUse { flows: 7, full_at_ns: 0 });
+    let explanation = explained(&tables, &tcp(Side::External, SYN, (NPCI, 40_000), (VIP, 443)));
+    assert_eq!(explanation.drop_reason, Some(DropReason::TenantFlowsExceeded));
+    let usage = step(&explanation, "tenant_use");
+    assert_eq!((usage.key.as_str(), usage.found.as_deref()), ("bank-a", Some("7 of 7 flows")));
+    let limits = step(&explanation, "tenants").found.as_deref();
+    assert_eq!(limits, Some("NAT IP 198.51.100.1, at most 7 flows"));
+    assert_eq!(tables.tenant_use.borrow()[&BANK].flows, 7, "what is asked for counts nothing");
+}
+
+#[test]
+fn a_tenant_that_is_too_fast_is_told_its_pace() {
+    let tables = limited(0, 200);
+    tables.tenant_use.borrow_mut().insert(BANK, TenantUse { flows: 2, full_at_ns: NOW + 15_000_000 });
+    let packet = tcp(Side::Internal, SYN, (SERVER, 50_000), (NPCI, 443));
+    let explanation = explained(&tables, &packet);
+    assert_eq!(explanation.drop_reason, Some(DropReason::TenantRateExceeded));
+    let found: Vec<&str> = explanation
+        .steps
+        .iter()
+        .filter(|step| step.table == "tenant_use")
+        .filter_map(|step| step.found.as_deref())
+        .collect();
+    assert_eq!(found, ["2 flows", "no more may be opened now, of 200 a second and 3 at once"]);
 }

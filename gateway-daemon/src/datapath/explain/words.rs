@@ -8,7 +8,8 @@ use gateway_common::{
         OwnedAddress, Pool, PoolFlags, Port, Protocol, Settings, TenantId, TenantSettings, TenantSource,
     },
     memory::MemorySlot,
-    tables::{FlowSlot as _, FlowTable, Insertion, Route, RouteQuery},
+    port_slice::PortShare,
+    tables::{FlowSlot as _, FlowTable, Insertion, Pace, Route, RouteQuery},
 };
 
 /// Names of what the tables know by its number.
@@ -106,7 +107,44 @@ pub(super) fn listener_key(key: ListenerKey) -> String {
 }
 
 pub(super) fn tenant(tenant: &TenantSettings) -> String {
-    format!("NAT IP {}", tenant.nat)
+    let TenantSettings { nat, mss, flows_max, ports, tcp_established_secs, udp_secs, .. } = *tenant;
+    let mut words = vec![format!("NAT IP {nat}")];
+    if flows_max != 0 {
+        words.push(format!("at most {flows_max} flows"));
+    }
+    if tenant.new_flow_interval_ns != 0 {
+        let (rate, burst) = pace(tenant.new_flow_interval_ns, tenant.new_flow_credit_ns);
+        words.push(format!("at most {rate} new flows a second, {burst} at once"));
+    }
+    if ports != PortShare::ALL {
+        words.push(format!("ports {} to {} of each slice", ports.first, ports.first + ports.len.max(1) - 1));
+    }
+    if mss != 0 {
+        words.push(format!("segments of at most {mss} bytes"));
+    }
+    for (protocol, secs) in [("TCP", tcp_established_secs), ("UDP", udp_secs)] {
+        if secs != 0 {
+            words.push(format!("{protocol} idle for at most {secs} s"));
+        }
+    }
+    words.join(", ")
+}
+
+/// New flows a second, and at once.
+fn pace(interval_ns: u64, credit_ns: u64) -> (u64, u64) {
+    let interval_ns = interval_ns.max(1);
+    ((1_000_000_000 + interval_ns / 2) / interval_ns, credit_ns / interval_ns)
+}
+
+/// The flows that a tenant has before one more.
+pub(super) fn flows(flows: i64, max: u32) -> String {
+    if max == 0 { format!("{flows} flows") } else { format!("{flows} of {max} flows") }
+}
+
+pub(super) fn turn(has_turn: bool, limit: &Pace) -> String {
+    let (rate, burst) = pace(limit.interval_ns, limit.credit_ns);
+    let whether = if has_turn { "one more may be opened now" } else { "no more may be opened now" };
+    format!("{whether}, of {rate} a second and {burst} at once")
 }
 
 pub(super) fn pool(pool: &Pool) -> String {

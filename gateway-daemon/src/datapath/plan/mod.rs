@@ -6,12 +6,14 @@
 //! | [`placed`] | one tenant |
 //! | `shared` | what belongs to none |
 //! | `numbers` | gives out the numbers that stand for names |
+//! | `ports` | gives out the ports of the egress VIP |
 //! | `recover` | reads the state that an earlier daemon left |
 //!
 //! All of it is pure. A change of one tenant is the same few writes with one tenant and with ten thousand.
 
 mod numbers;
 pub mod placed;
+mod ports;
 mod recover;
 mod shared;
 
@@ -23,7 +25,10 @@ use gateway_common::{
 };
 use thiserror::Error;
 
-use self::placed::{Numbers, Placed, Placer};
+use self::{
+    placed::{Numbers, Placed, Placer},
+    ports::{Claim, Reserved},
+};
 use super::{
     changes::{Changes, TableChanges},
     contents::Contents,
@@ -107,6 +112,8 @@ pub struct Wish<'a> {
     pub shares: &'a dyn Shares,
     /// The number that new flows are marked with.
     pub generation: u32,
+    /// Key of the cookies that challenges carry.
+    pub cookie_key: [u64; 2],
     /// Interfaces where the daemon has switched forwarding on.
     pub forwarding: &'a [u32],
     /// `CLOCK_MONOTONIC` nanoseconds.
@@ -122,6 +129,8 @@ pub struct Mirror {
     /// Boxed: a hash map has a third more room than entries.
     tenants: HashMap<TenantId, Box<Placed>>,
     numbers: Numbers,
+    /// Ports that tenants have for themselves.
+    reserved: Reserved,
     /// What was found and belongs to nobody.
     strays: Changes,
 }
@@ -138,9 +147,13 @@ impl Mirror {
         let interfaces = interfaces(wish)?;
         let mut changes = std::mem::take(&mut self.strays);
         self.plan_shared(wish, interfaces, &mut changes);
+        // What one tenant reserves is taken from all others.
+        let touched = if self.reserve(wish) { &Touched::All } else { touched };
         self.plan_removed(wish, touched, &mut changes);
         let mut placer = Placer {
             config: wish.config,
+            ids: wish.ids,
+            reserved: &self.reserved,
             shares: wish.shares,
             numbers: &mut self.numbers,
             changes: &mut changes,
@@ -159,8 +172,19 @@ impl Mirror {
         Ok((changes, misfits))
     }
 
+    /// Gives tenants the ports that they reserve; returns whether anybody's have changed by that.
+    fn reserve(&mut self, wish: &Wish<'_>) -> bool {
+        let claims: Vec<Claim> = touched_tenants(wish, &Touched::All)
+            .map(|(tenant, config)| Claim { tenant, places: config.limits.ports.reserved_places() })
+            .filter(|claim| claim.places > 0)
+            .collect();
+        let before = std::mem::take(&mut self.reserved);
+        self.reserved = before.settle(&claims);
+        self.reserved != before
+    }
+
     fn plan_shared(&mut self, wish: &Wish<'_>, interfaces: Vec<(u32, Interface)>, changes: &mut Changes) {
-        let settings = shared::settings(wish.config, wish.generation);
+        let settings = shared::settings(wish.config, wish.generation, wish.cookie_key);
         changes.settings = (self.settings != Some(settings)).then_some(settings);
         self.settings = Some(settings);
         changes.interfaces.extend(TableChanges::between(&self.interfaces, &interfaces));
@@ -181,6 +205,8 @@ impl Mirror {
         };
         let mut placer = Placer {
             config: wish.config,
+            ids: wish.ids,
+            reserved: &self.reserved,
             shares: wish.shares,
             numbers: &mut self.numbers,
             changes,
@@ -213,6 +239,7 @@ impl Mirror {
             tenants: tenants().flat_map(|tenant| &tenant.tenants).copied().collect(),
             sources: tenants().flat_map(|tenant| &tenant.sources).copied().collect(),
             destinations: tenants().flat_map(|tenant| &tenant.destinations).copied().collect(),
+            hairpins: tenants().flat_map(|tenant| &tenant.hairpins).copied().collect(),
             pools: self.pools().map(|pool| (pool.id, pool.value)).collect(),
             slots: Vec::new(),
             backends: backends.collect(),
@@ -271,6 +298,9 @@ pub fn check(config: &Config, host: &Host) -> Result<(), PlanError> {
     shared::check_interfaces(config, host)
 }
 
+/// Key of the cookies where a configuration is only tried out.
+const COOKIE_KEY_OF_TESTS: [u64; 2] = [0x6761_7465, 0x7761_7921];
+
 /// The contents of all tables for a configuration, beginning with empty tables and with every backend up.
 pub fn contents(
     config: &Config,
@@ -280,19 +310,29 @@ pub fn contents(
 ) -> Result<Contents, PlanError> {
     check(config, host)?;
     let mut mirror = Mirror::default();
-    let wish = Wish { config, host, ids, shares: &AllUp, generation, forwarding: &[], now_ns: 0 };
+    let wish = Wish {
+        config,
+        host,
+        ids,
+        shares: &AllUp,
+        generation,
+        cookie_key: COOKIE_KEY_OF_TESTS,
+        forwarding: &[],
+        now_ns: 0,
+    };
     let (changes, misfits) = mirror.plan(&wish, &Touched::All)?;
     if let Some(misfit) = misfits.into_iter().next() {
         return Err(misfit);
     }
     Ok(Contents {
-        settings: shared::settings(config, generation),
+        settings: shared::settings(config, generation, COOKIE_KEY_OF_TESTS),
         addresses: changes.addresses.put,
         listeners: changes.listeners.put,
         allow_lists: changes.allow_lists.put,
         tenants: changes.tenants.put,
         sources: changes.sources.put,
         destinations: changes.destinations.put,
+        hairpins: changes.hairpins.put,
         pools: changes.pools.put,
         slots: changes.slots,
         backends: changes.backends.put,

@@ -8,24 +8,24 @@ use std::{
     collections::{BTreeMap, HashMap, HashSet},
     hash::{DefaultHasher, Hash, Hasher},
     net::Ipv4Addr,
+    time::Duration,
 };
 
-use bytemuck::Zeroable as _;
 use gateway_common::{
     abi::{
-        ALLOW_KEY_BITS, Addr, AllowKey, Backend, DESTINATION_KEY_BITS, DestinationKey, Listener,
+        ALLOW_KEY_BITS, Addr, AllowKey, Backend, DESTINATION_KEY_BITS, DestinationKey, HairpinKey, Listener,
         ListenerFlags, ListenerKey, OwnedAddress, Pool, PoolFlags, Port, Protocol, TenantId, TenantSettings,
         TenantSource,
     },
     maglev::{self, Candidate},
-    port_slice::PortShare,
 };
 use ipnet::Ipv4Net;
 use litemap::LiteMap;
 
 use super::{
-    PlanError, Shares,
+    PlanError, Shares, TenantIds,
     numbers::{Ids, Run, Runs},
+    ports::Reserved,
 };
 use crate::{
     config::{self, Config},
@@ -93,6 +93,8 @@ pub struct Placed {
     pub sources: Vec<(Prefix<Addr>, u32)>,
     /// Where it may call.
     pub destinations: Vec<(Prefix<DestinationKey>, u32)>,
+    /// The tenants that it may call.
+    pub hairpins: Vec<(HairpinKey, u32)>,
     /// Its allow-lists: number, and prefixes in order.
     pub lists: Vec<(u32, Vec<Ipv4Net>)>,
     /// Its pools.
@@ -107,6 +109,7 @@ impl Placed {
         self.listeners.shrink_to_fit();
         self.sources.shrink_to_fit();
         self.destinations.shrink_to_fit();
+        self.hairpins.shrink_to_fit();
         self.lists.shrink_to_fit();
     }
 }
@@ -115,6 +118,10 @@ impl Placed {
 pub struct Placer<'a> {
     /// The configuration that it belongs to.
     pub config: &'a Config,
+    /// The numbers of all tenants.
+    pub ids: &'a TenantIds,
+    /// Whose ports are whose.
+    pub reserved: &'a Reserved,
     /// The shares of its backends.
     pub shares: &'a dyn Shares,
     /// The numbers that are free.
@@ -149,9 +156,10 @@ impl Placer<'_> {
             ..Placed::default()
         };
         new.addresses = vec![(tenant.nat_ip.get().into(), OwnedAddress::nat_ip(id))];
-        new.tenants = vec![(u32::from(id.0), settings(tenant))];
+        new.tenants = vec![(u32::from(id.0), self.settings(id, tenant))];
         new.sources = sources(id, tenant);
         new.destinations = destinations(self.config, id, tenant);
+        new.hairpins = self.hairpins(id, tenant);
         self.pools(tenant, old, &mut new)?;
         for listener in &tenant.listeners {
             let row = self.listener(id, tenant, listener, old, &mut new);
@@ -172,6 +180,28 @@ impl Placer<'_> {
         let nothing = Placed::default();
         self.write_differences(old, &nothing);
         self.give_back(old, &nothing);
+    }
+
+    /// What holds for the tenant alone.
+    fn settings(&self, id: TenantId, tenant: &config::Tenant) -> TenantSettings {
+        let limits = &tenant.limits;
+        TenantSettings {
+            nat: tenant.nat_ip.get().into(),
+            mss: limits.mss_clamp.unwrap_or(0),
+            pad: 0,
+            tcp_established_secs: limits.timeouts.tcp_established.map_or(0, seconds),
+            udp_secs: limits.timeouts.udp.map_or(0, seconds),
+            flows_max: limits.max_flows.unwrap_or(0),
+            ports: self.reserved.share_of(id, limits.ports),
+            new_flow_interval_ns: limits.new_flows.map_or(0, |new| nanoseconds(new.interval())),
+            new_flow_credit_ns: limits.new_flows.map_or(0, |new| nanoseconds(new.credit())),
+        }
+    }
+
+    /// Those that it may call have numbers: the configuration names no others.
+    fn hairpins(&self, id: TenantId, tenant: &config::Tenant) -> Vec<(HairpinKey, u32)> {
+        let to = tenant.hairpin_to.iter().filter_map(|name| self.ids.get(name.as_str()));
+        to.map(|to| (HairpinKey { from: id, to: *to }, 1)).collect()
     }
 
     /// A backend that two pools share has one number.
@@ -367,6 +397,7 @@ impl Placer<'_> {
         self.changes.tenants.extend(TableChanges::between(&old.tenants, &new.tenants));
         self.changes.sources.extend(TableChanges::between(&old.sources, &new.sources));
         self.changes.destinations.extend(TableChanges::between(&old.destinations, &new.destinations));
+        self.changes.hairpins.extend(TableChanges::between(&old.hairpins, &new.hairpins));
         self.changes.addresses.extend(TableChanges::between(&old.addresses, &new.addresses));
     }
 
@@ -468,9 +499,13 @@ fn is_active(tenant: &config::Tenant) -> bool {
     tenant.state == AdminState::Active
 }
 
-/// What holds for the tenant alone.
-fn settings(tenant: &config::Tenant) -> TenantSettings {
-    TenantSettings { nat: tenant.nat_ip.get().into(), ports: PortShare::ALL, ..TenantSettings::zeroed() }
+/// In whole seconds.
+pub(super) fn seconds(duration: Duration) -> u32 {
+    u32::try_from(duration.as_secs()).unwrap_or(u32::MAX)
+}
+
+fn nanoseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 
 fn sources(id: TenantId, tenant: &config::Tenant) -> Vec<(Prefix<Addr>, u32)> {
@@ -535,7 +570,8 @@ pub fn hash_of_slots(slots: &[u32]) -> u64 {
     hash_of(slots.iter().copied())
 }
 
-fn hash_of<T: Hash>(items: impl Iterator<Item = T>) -> u64 {
+/// Tells lists apart: the same on every node and after every restart.
+pub fn hash_of<T: Hash>(items: impl Iterator<Item = T>) -> u64 {
     let mut hasher = DefaultHasher::new();
     items.for_each(|item| item.hash(&mut hasher));
     hasher.finish()

@@ -12,6 +12,7 @@ use super::{
     Mirror,
     numbers::Runs,
     placed::{Placed, PlacedPool, PoolKey},
+    ports::Reserved,
 };
 use crate::datapath::contents::{Contents, Prefix};
 
@@ -29,8 +30,13 @@ impl Mirror {
         for row in actual.sources {
             mirror.tenant(TenantSource::from_raw(row.1).tenant()).sources.push(row);
         }
+        let shares = actual.tenants.iter().map(|(id, row)| (tenant_id(*id), row.ports));
+        mirror.reserved = Reserved::found(shares);
+        for row in actual.hairpins {
+            mirror.tenant(row.0.from).hairpins.push(row);
+        }
         for row in actual.tenants {
-            mirror.tenant(TenantId(u16::try_from(row.0).unwrap_or(0))).tenants.push(row);
+            mirror.tenant(tenant_id(row.0)).tenants.push(row);
         }
         for row in actual.destinations {
             mirror.tenant(row.0.key.tenant()).destinations.push(row);
@@ -96,6 +102,10 @@ impl Mirror {
             }
         }
     }
+}
+
+fn tenant_id(row: u32) -> TenantId {
+    TenantId(u16::try_from(row).unwrap_or(0))
 }
 
 /// Whom numbers belong to, as the listeners say.

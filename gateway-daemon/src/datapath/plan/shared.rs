@@ -3,16 +3,14 @@
 use std::{
     collections::{BTreeMap, HashSet},
     net::Ipv4Addr,
-    time::Duration,
 };
 
-use bytemuck::Zeroable as _;
 use gateway_common::{
-    abi::{Addr, AddressKind, Interface, OwnedAddress, Settings, Side, Timeouts},
+    abi::{Addr, AddressKind, Interface, OwnedAddress, Settings, SettingsFlags, Side, Timeouts},
     port_slice::PortSlices,
 };
 
-use super::PlanError;
+use super::{PlanError, placed::seconds};
 use crate::{
     config::{self, Config},
     datapath::host::{Host, HostLink},
@@ -22,8 +20,7 @@ use crate::{
 const HASH_SEED: u64 = 0x7477_6f2d_6970_2d67;
 
 /// The node-wide settings.
-pub fn settings(config: &Config, generation: u32) -> Settings {
-    let secs = |duration: Duration| u32::try_from(duration.as_secs()).unwrap_or(u32::MAX);
+pub fn settings(config: &Config, generation: u32, cookie_key: [u64; 2]) -> Settings {
     let timeouts = &config.timeouts;
     Settings {
         // One node: it always owns the addresses.
@@ -31,19 +28,22 @@ pub fn settings(config: &Config, generation: u32) -> Settings {
         hash_seed: HASH_SEED,
         slices: PortSlices::from_mask(config.node.port_slices.bits()),
         timeouts: Timeouts {
-            tcp_established_secs: secs(timeouts.tcp_established),
-            tcp_transitory_secs: secs(timeouts.tcp_transitory),
-            tcp_half_open_secs: secs(timeouts.tcp_half_open),
-            udp_secs: secs(timeouts.udp),
-            icmp_secs: secs(timeouts.icmp),
-            quarantine_secs: Timeouts::DEFAULT.quarantine_secs,
+            tcp_established_secs: seconds(timeouts.tcp_established),
+            tcp_transitory_secs: seconds(timeouts.tcp_transitory),
+            tcp_half_open_secs: seconds(timeouts.tcp_half_open),
+            udp_secs: seconds(timeouts.udp),
+            icmp_secs: seconds(timeouts.icmp),
+            quarantine_secs: seconds(timeouts.quarantine),
         },
         ingress_vip: config.gateway.ingress_vip.get().into(),
         egress_vip: config.gateway.egress_vip.get().into(),
         epoch: 0,
         generation,
         node: config.node.id.get(),
-        ..Settings::zeroed()
+        flags: if timeouts.reset_on_expiry { SettingsFlags::RESET_EXPIRED } else { SettingsFlags::default() },
+        challenge_above: config.limits.challenge_above,
+        pad: [0; 4],
+        cookie_key,
     }
 }
 
@@ -73,7 +73,9 @@ pub fn interfaces(config: &Config, host: &Host) -> Result<Vec<(u32, Interface)>,
         refuse_other_side_below(config, host, configured, link)?;
         let entry = |link: &HostLink| {
             let (transmit, vlan_id) = link.vlan.unwrap_or((link.index, 0));
-            Interface::new(side, transmit, vlan_id, link.mac)
+            let mut interface = Interface::new(side, transmit, vlan_id, link.mac);
+            interface.mss = configured.mss_clamp.unwrap_or(0);
+            interface
         };
         interfaces.insert(link.index, entry(link));
         for (vlan, _) in host.vlans_on(link.index) {

@@ -1,8 +1,12 @@
 use std::{hash::Hash, net::Ipv4Addr, sync::Arc};
 
-use gateway_common::abi::{
-    AddressKind, AllowKey, DestinationKey, Listener, ListenerFlags, ListenerKey, Mac, Protocol, Side,
-    Timeouts,
+use bytemuck::Zeroable as _;
+use gateway_common::{
+    abi::{
+        AddressKind, AllowKey, DestinationKey, HairpinKey, Listener, ListenerFlags, ListenerKey, Mac,
+        Protocol, SettingsFlags, Side, TenantSettings, Timeouts,
+    },
+    port_slice::PortShare,
 };
 
 use super::*;
@@ -347,6 +351,7 @@ struct Applied {
     tenants: HashMap<u32, gateway_common::abi::TenantSettings>,
     sources: HashMap<Prefix<Addr>, u32>,
     destinations: HashMap<Prefix<DestinationKey>, u32>,
+    hairpins: HashMap<HairpinKey, u32>,
     addresses: HashMap<Addr, OwnedAddress>,
     interfaces: HashMap<u32, Interface>,
     pools: HashMap<u32, gateway_common::abi::Pool>,
@@ -372,6 +377,7 @@ impl Applied {
         change(&mut self.tenants, &changes.tenants);
         change(&mut self.sources, &changes.sources);
         change(&mut self.destinations, &changes.destinations);
+        change(&mut self.hairpins, &changes.hairpins);
         change(&mut self.addresses, &changes.addresses);
         change(&mut self.interfaces, &changes.interfaces);
         change(&mut self.pools, &changes.pools);
@@ -394,6 +400,7 @@ impl Applied {
             tenants: rows(&self.tenants),
             sources: rows(&self.sources),
             destinations: rows(&self.destinations),
+            hairpins: rows(&self.hairpins),
             pools: rows(&self.pools),
             slots: Vec::new(),
             backends: rows(&self.backends),
@@ -426,6 +433,8 @@ impl Applied {
         }
         meaning.extend(self.sources.iter().map(|row| (format!("{:?}", row.0), format!("{:?}", row.1))));
         meaning.extend(self.destinations.iter().map(|row| (format!("{:?}", row.0), String::new())));
+        meaning.extend(self.hairpins.keys().map(|key| (format!("{key:?}"), String::new())));
+        meaning.extend(self.tenants.iter().map(|row| (format!("tenant {}", row.0), format!("{:?}", row.1))));
         meaning.extend(self.addresses.iter().map(|row| (format!("{:?}", row.0), format!("{:?}", row.1))));
         meaning
     }
@@ -451,6 +460,7 @@ impl Gateway {
             ids: &ids,
             shares: &AllUp,
             generation: 1,
+            cookie_key: [5, 6],
             forwarding: &[],
             now_ns: self.now_ns,
         };
@@ -501,6 +511,12 @@ fn variants() -> Vec<String> {
         replace("port = 9001", "port = 9002"),
         replace("peer_groups = ['switch', 'switch-again']", "peer_groups = ['switch']"),
         without_b,
+        replace("name = 'bank-a'", "name = 'bank-a'\nhairpin_to = ['bank-b', 'bank-a']"),
+        replace("name = 'bank-b'", "name = 'bank-b'\nreserved_ports = 64"),
+        replace(
+            "name = 'bank-a'",
+            "name = 'bank-a'\nmax_flows = 9\nnew_flows_per_second = 5\nmss_clamp = 1260",
+        ),
     ]
 }
 
@@ -518,7 +534,15 @@ fn every_change_leads_to_the_same_as_a_fresh_start() {
 
 #[test]
 fn a_change_of_one_tenant_is_planned_alone() {
-    for (to, tenant) in [(1, "bank-a"), (3, "bank-b"), (4, "bank-b"), (10, "bank-b")] {
+    for (to, tenant) in [
+        (1, "bank-a"),
+        (3, "bank-b"),
+        (4, "bank-b"),
+        (10, "bank-b"),
+        (11, "bank-a"),
+        (12, "bank-b"),
+        (13, "bank-a"),
+    ] {
         let to = &variants()[to];
         let mut gateway = fresh(TEXT);
         gateway.bring_to(to, &Touched::These([tenant.to_owned()].into()));
@@ -556,6 +580,7 @@ fn a_new_weight_is_one_write_that_packets_can_see() {
         ids: &ids,
         shares: &AllUp,
         generation: 1,
+        cookie_key: [5, 6],
         forwarding: &[],
         now_ns: 1,
     };
@@ -607,4 +632,73 @@ fn what_nobody_refers_to_is_swept_after_a_restart() {
     assert!(!restarted.applied.backends.contains_key(&999));
     assert_eq!(restarted.applied.meaning(), fresh(TEXT).applied.meaning());
     assert_eq!(restarted.applied.allow_lists.len(), fresh(TEXT).applied.allow_lists.len());
+}
+
+#[test]
+fn limits_of_a_tenant_stand_in_its_row() {
+    let limits = "name = 'bank-a'
+        max_flows = 5000
+        new_flows_per_second = 200
+        new_flows_burst = 3
+        mss_clamp = 1260
+        timeouts = { tcp_established_secs = 600, udp_secs = 60, allow_short_timeouts = true }";
+    let tenants = fresh(&TEXT.replace("name = 'bank-a'", limits)).applied.tenants;
+    let row = tenants[&7];
+    assert_eq!((row.nat, row.flows_max, row.mss), (addr("198.51.100.1"), 5_000, 1_260));
+    assert_eq!((row.tcp_established_secs, row.udp_secs), (600, 60));
+    assert_eq!((row.new_flow_interval_ns, row.new_flow_credit_ns), (5_000_000, 15_000_000));
+    let unlimited =
+        TenantSettings { nat: addr("198.51.100.2"), ports: PortShare::ALL, ..TenantSettings::zeroed() };
+    assert_eq!(tenants[&2], unlimited);
+}
+
+#[test]
+fn what_one_tenant_reserves_is_taken_from_the_others() {
+    let ports = |gateway: &Gateway, tenant| gateway.applied.tenants[&tenant].ports;
+    let mut gateway = fresh(TEXT);
+    let reserves = TEXT.replace("name = 'bank-b'", "name = 'bank-b'\nreserved_ports = 64");
+    gateway.bring_to(&reserves, &Touched::These(["bank-b".to_owned()].into()));
+    assert_eq!(ports(&gateway, 2), PortShare { first: 0, len: 2 });
+    assert_eq!(ports(&gateway, 7), PortShare { first: 2, len: 1_022 });
+    let both = reserves.replace("name = 'bank-a'", "name = 'bank-a'\nreserved_ports = 630");
+    gateway.bring_to(&both, &Touched::These(["bank-a".to_owned()].into()));
+    assert_eq!(ports(&gateway, 7), PortShare { first: 2, len: 10 });
+    let mut restarted = gateway.restarted();
+    let only_a = both.replace("reserved_ports = 64\n", "");
+    let only_a = only_a.replace("name = 'bank-b'\nreserved_ports = 64", "name = 'bank-b'");
+    restarted.bring_to(&only_a, &Touched::All);
+    assert_eq!(ports(&restarted, 7), PortShare { first: 2, len: 10 }, "a share stays where it is");
+    assert_eq!(ports(&restarted, 2), PortShare { first: 12, len: 1_012 });
+}
+
+#[test]
+fn hairpins_are_pairs_of_numbers() {
+    let calls = TEXT.replace("name = 'bank-a'", "name = 'bank-a'\nhairpin_to = ['bank-b', 'bank-a']");
+    let mut gateway = fresh(&calls);
+    let pairs: HashSet<(u16, u16)> =
+        gateway.applied.hairpins.keys().map(|key| (key.from.0, key.to.0)).collect();
+    assert_eq!(pairs, [(7, 2), (7, 7)].into());
+    gateway.bring_to(TEXT, &Touched::These(["bank-a".to_owned()].into()));
+    assert!(gateway.applied.hairpins.is_empty());
+}
+
+#[test]
+fn node_wide_settings_stand_in_theirs() {
+    let text = TEXT
+        .replace("udp_secs = 200", "udp_secs = 200, quarantine_secs = 7, reset_on_expiry = true")
+        .replace("node = {", "limits = { challenge_above = 9 }\n    node = {")
+        .replace(
+            "{ name = 'int0', side = 'internal' }",
+            "{ name = 'int0', side = 'internal', mss_clamp = 1260 }",
+        );
+    let gateway = fresh(&text);
+    let settings = gateway.applied.settings.unwrap();
+    assert_eq!((settings.timeouts.quarantine_secs, settings.challenge_above), (7, 9));
+    assert!(settings.flags.contains(SettingsFlags::RESET_EXPIRED));
+    assert_eq!(settings.cookie_key, [5, 6]);
+    let mss = |index| gateway.applied.interfaces[&index].mss;
+    assert_eq!([2, 3, 5].map(mss), [0, 1_260, 1_260], "as on the interface that a VLAN device is on");
+    let defaults = fresh(TEXT).applied.settings.unwrap();
+    assert_eq!((defaults.timeouts.quarantine_secs, defaults.challenge_above), (120, 240));
+    assert!(!defaults.flags.contains(SettingsFlags::RESET_EXPIRED));
 }

@@ -4,8 +4,8 @@ use anyhow::{Context as _, Result};
 use gateway_common::{
     abi::{
         ALLOW_KEY_BITS, Addr, AllowKey, Backend, CtEntry, DESTINATION_KEY_BITS, DestinationKey, FlowKey,
-        Interface, Listener, ListenerKey, OwnedAddress, Pool, Settings, TenantId, TenantSettings,
-        TenantSource,
+        HairpinKey, Interface, Listener, ListenerKey, OwnedAddress, Pool, Settings, TenantId, TenantSettings,
+        TenantSource, TenantUse,
     },
     tables::FlowTable,
 };
@@ -42,6 +42,14 @@ impl Look for Tables {
     fn reaches(&self, key: &DestinationKey) -> Result<bool> {
         let prefix = Prefix { bits: DESTINATION_KEY_BITS + ADDRESS_BITS, key: *key };
         Ok(self.destinations.find(&prefix)?.is_some())
+    }
+
+    fn allows_hairpin(&self, key: &HairpinKey) -> Result<bool> {
+        Ok(self.hairpins.find(key)?.is_some())
+    }
+
+    fn tenant_use(&self, tenant: TenantId) -> Result<TenantUse> {
+        Self::tenant_use(self, tenant)
     }
 
     fn tenant(&self, tenant: TenantId) -> Result<Option<TenantSettings>> {
