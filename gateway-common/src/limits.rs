@@ -92,6 +92,13 @@ pub const HELD_BYTES: u32 = 1024 * 1024;
 /// Longest frame that can be kept for a moment, in bytes; longer ones are dropped (`fragment_unmatched`).
 pub const HELD_FRAME_MAX: usize = 2_032;
 
+/// Parts that the daemon takes out of that ring at once. Where there are as many it rests for [`HELD_REST_MS`], so that a
+/// flood of them gets 51,200 tries a second and no more of a CPU; what the ring has no room for meanwhile is dropped.
+pub const HELD_BATCH: usize = 256;
+
+/// How long the daemon rests then, in milliseconds. The ring fills in that time if more than 100,000 a second come.
+pub const HELD_REST_MS: u64 = 5;
+
 /// What the programs that send kept parts on return: it was sent.
 pub const RESUME_SENT: i32 = 1;
 /// Its first part is not known yet.

@@ -1,11 +1,18 @@
 //! Parts of datagrams that came before the first one: taken from the data path's ring, and sent on after it.
 
-use std::{sync::Arc, time::Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use anyhow::Result;
 use aya::maps::{MapData, RingBuf};
-use gateway_common::{abi::HeldFrame, names};
-use tokio::time::sleep_until;
+use gateway_common::{
+    abi::HeldFrame,
+    limits::{HELD_BATCH, HELD_REST_MS},
+    names,
+};
+use tokio::time::{sleep, sleep_until};
 use tracing::warn;
 
 use super::open_ring;
@@ -26,12 +33,19 @@ pub fn spawn(gateway: Arc<Gateway>, metrics: Metrics, shutdown: Shutdown) -> Res
     tokio::spawn(async move {
         let mut shelf = Shelf::default();
         loop {
-            tokio::select! {
+            let left = tokio::select! {
                 () = shutdown.requested() => return,
                 guard = ring.readable_mut() => match guard {
                     Ok(mut guard) => {
-                        take_all(guard.get_inner_mut(), &gateway, &metrics, &mut shelf);
-                        guard.clear_ready();
+                        let left = take_some(frames(guard.get_inner_mut()), |frame| {
+                            take(frame, &gateway, &metrics, &mut shelf);
+                        });
+                        match left {
+                            Left::Nothing => guard.clear_ready(),
+                            // It stays ready: the next turn begins with what is left.
+                            Left::Perhaps => guard.retain_ready(),
+                        }
+                        left
                     }
                     Err(error) => return warn!("cannot wait for parts of datagrams: {error}"),
                 },
@@ -39,7 +53,11 @@ pub fn spawn(gateway: Arc<Gateway>, metrics: Metrics, shutdown: Shutdown) -> Res
                     for fate in shelf.try_due(Instant::now(), |frame| attempt(&gateway, frame)) {
                         metrics.held_parts(fate).inc();
                     }
+                    Left::Nothing
                 }
+            };
+            if left == Left::Perhaps {
+                sleep(REST).await;
             }
         }
     });
@@ -54,17 +72,42 @@ async fn due(shelf: &Shelf) {
     }
 }
 
-/// Empties the ring. Most first parts are known by now.
-fn take_all(ring: &mut RingBuf<MapData>, gateway: &Gateway, metrics: &Metrics, shelf: &mut Shelf) {
-    while let Some(record) = ring.next() {
-        let Ok(frame) = bytemuck::try_pod_read_unaligned::<HeldFrame>(&record) else { continue };
-        match attempt(gateway, &frame) {
-            Try::Done(fate) => _ = metrics.held_parts(fate).inc(),
-            Try::Waits if shelf.put(frame, Instant::now()) => {
-                _ = metrics.held_parts(PartFate::Displaced).inc();
-            }
-            Try::Waits => {}
+/// How long to rest while a flood goes on.
+const REST: Duration = Duration::from_millis(HELD_REST_MS);
+
+/// What there is to do at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Left {
+    /// All that there was is taken.
+    Nothing,
+    /// Something may be left.
+    Perhaps,
+}
+
+/// Takes as many frames as one turn may.
+fn take_some(frames: impl Iterator<Item = HeldFrame>, mut take: impl FnMut(&HeldFrame)) -> Left {
+    let mut taken = 0;
+    for frame in frames.take(HELD_BATCH) {
+        take(&frame);
+        taken += 1;
+    }
+    if taken < HELD_BATCH { Left::Nothing } else { Left::Perhaps }
+}
+
+/// What is in the ring.
+fn frames(ring: &mut RingBuf<MapData>) -> impl Iterator<Item = HeldFrame> {
+    // A record of another size is nobody's: the ring has this one use.
+    std::iter::from_fn(|| ring.next().map(|record| bytemuck::try_pod_read_unaligned(&record).ok())).flatten()
+}
+
+/// Sends a frame on, or lets it wait. Most first parts are known by now.
+fn take(frame: &HeldFrame, gateway: &Gateway, metrics: &Metrics, shelf: &mut Shelf) {
+    match attempt(gateway, frame) {
+        Try::Done(fate) => _ = metrics.held_parts(fate).inc(),
+        Try::Waits if shelf.put(*frame, Instant::now()) => {
+            _ = metrics.held_parts(PartFate::Displaced).inc();
         }
+        Try::Waits => {}
     }
 }
 
@@ -73,4 +116,33 @@ fn attempt(gateway: &Gateway, frame: &HeldFrame) -> Try {
         warn!("a part of a datagram is lost: {error:#}");
         Try::Done(PartFate::Dropped)
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::iter;
+
+    use bytemuck::Zeroable as _;
+
+    use super::*;
+
+    fn taken_of(frames: usize) -> (usize, Left) {
+        let mut taken = 0;
+        let left = take_some(iter::repeat_n(HeldFrame::zeroed(), frames), |_| taken += 1);
+        (taken, left)
+    }
+
+    #[test]
+    fn a_flood_is_taken_a_part_at_a_time() {
+        assert_eq!(taken_of(0), (0, Left::Nothing));
+        assert_eq!(taken_of(HELD_BATCH - 1), (HELD_BATCH - 1, Left::Nothing));
+        assert_eq!(taken_of(HELD_BATCH), (HELD_BATCH, Left::Perhaps), "nobody knows without another look");
+        assert_eq!(taken_of(100 * HELD_BATCH), (HELD_BATCH, Left::Perhaps));
+    }
+
+    #[test]
+    fn a_flood_gets_fifty_thousand_tries_a_second() {
+        let turns = Duration::from_secs(1).as_nanos() / REST.as_nanos();
+        assert_eq!(turns * HELD_BATCH as u128, 51_200);
+    }
 }
