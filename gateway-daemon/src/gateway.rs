@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `load` | loads the programs and fills the tables |
 //! | `apply` | brings the tables to a configuration |
+//! | `scan` | goes round the flows, and ends those that are idle |
 //! | `heal` | compares the kernel with what it should hold, and repairs it |
 //! | `report`, `explain` | tell operators |
 //! | `attach`, `forwarding`, `routes` | interfaces: hooks, the kernel's switches, routes |
@@ -19,6 +20,7 @@ mod ports;
 mod readiness;
 mod report;
 mod routes;
+mod scan;
 mod signs;
 
 use std::{
@@ -41,7 +43,6 @@ use self::apply::ByHealth;
 use crate::{
     config::Config,
     datapath::{
-        expiry::{self, Expired},
         held,
         host::Host,
         migrate::Migration,
@@ -62,6 +63,7 @@ use crate::{
 pub use crate::metrics::labels::Kind as RepairKind;
 pub use endings::Ending;
 pub use heal::{Healed, Repairs};
+pub use scan::Turn;
 
 /// One node's gateway. Shared by all tasks; readers do not wait for each other.
 pub struct Gateway {
@@ -83,6 +85,8 @@ pub struct Gateway {
     looking: Mutex<Tables>,
     /// Told when the tables could not be written.
     upset: Notify,
+    /// How far going round the flows has got.
+    round: Mutex<scan::Round>,
     /// The pool whose slots are compared next.
     slots_turn: AtomicU32,
     /// Keeps other daemons, and `unload`, away from the pins.
@@ -163,6 +167,7 @@ impl Gateway {
             disturbed: AtomicU32::new(0),
             looking: Mutex::new(Tables::open(&pins)?),
             upset: Notify::new(),
+            round: Mutex::default(),
             slots_turn: AtomicU32::new(0),
             _lock: lock,
         };
@@ -263,12 +268,6 @@ impl Gateway {
         drop(state);
         let tenants = config.tenants.iter().filter(|tenant| tenants.contains(tenant.name.as_str()));
         tenants.flat_map(|tenant| from_config::taking_flows(tenant, &standings)).collect()
-    }
-
-    /// Deletes flows that have been idle for too long.
-    pub fn expire(&self) -> Result<Expired> {
-        let state = self.state();
-        expiry::run(&state.ebpf, &state.tables)
     }
 
     /// Tries to send on a part of a datagram that came before the first one.

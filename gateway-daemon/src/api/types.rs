@@ -117,6 +117,8 @@ word! {
         Closing = "closing",
         /// TCP: a RST was seen
         Reset = "reset",
+        /// It was idle for too long: nothing passes, its ports are kept from others for a while
+        Expired = "expired",
     }
 }
 
@@ -177,6 +179,12 @@ impl From<abi::State> for FlowState {
             abi::State::Closing => Self::Closing,
             abi::State::Reset => Self::Reset,
         }
+    }
+}
+
+impl From<&abi::CtEntry> for FlowState {
+    fn from(entry: &abi::CtEntry) -> Self {
+        if entry.flags.contains(abi::EntryFlags::EXPIRED) { Self::Expired } else { entry.state().into() }
     }
 }
 

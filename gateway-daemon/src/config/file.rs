@@ -156,8 +156,8 @@ section! {
         /// How long the ports of an established flow that idled out are kept from other flows: 0 to 3,600
         /// seconds; 120 is what RFC 6888 REQ-8 asks for. Meanwhile its packets are dropped (`flow_expired`).
         quarantine_secs: Defaulted<Bounded<QuarantineSecs>> = 120,
-        /// Send both ends of a TCP connection that idled out a RST, so that they learn of it at once? Otherwise
-        /// they learn of it when they speak and are not answered.
+        /// Reset both ends of a TCP connection that idled out, so that they learn of it at once? Otherwise they
+        /// learn of it when they speak and are not answered. Needs a quarantine.
         reset_on_expiry: Defaulted<bool> = false,
     }
 }

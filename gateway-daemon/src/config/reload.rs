@@ -223,7 +223,7 @@ mod tests {
             tcp_half_open_secs = 31
             udp_secs = 301
             icmp_secs = 61
-            quarantine_secs = 0
+            quarantine_secs = 7
             reset_on_expiry = true
         ";
         [config(&format!("{HEAD}{one}")), config(&format!("{}{other}", HEAD.replace("int0", "int1")))]

@@ -42,6 +42,7 @@ pub(super) fn resolve(
     check_vips(&file.gateway, problems);
     let interfaces = resolve_interfaces(file, interfaces, problems);
     let routes = routes::resolve(file, problems);
+    let timeouts = settings::timeouts(&file.timeouts, problems);
     let store = service::store(file, problems);
     let api = service::api(&file.api, problems);
     let (peer_groups, tenants) = objects::resolve_counted(&objects, problems);
@@ -51,7 +52,7 @@ pub(super) fn resolve(
         node: settings::node(&file.node),
         daemon: settings::daemon(&file.daemon),
         limits: settings::limits(&file.limits),
-        timeouts: settings::timeouts(&file.timeouts),
+        timeouts,
         interfaces: interfaces.into(),
         routes: routes.into(),
         store: store?,

@@ -40,6 +40,10 @@ struct BatchAttr {
     flags: u64,
 }
 
+/// Where a reader of a map is, who reads it a part at a time.
+#[derive(Default)]
+pub struct Cursor(Option<Position>);
+
 /// Where a batch ended, as the kernel wrote it.
 #[derive(Clone, Copy)]
 #[repr(C, align(8))]
@@ -52,20 +56,48 @@ struct Position([u8; POSITION_BYTES]);
 ///
 /// What the kernel says; `InvalidInput` when the map's keys or values are of another size.
 pub fn for_each<K: Pod, V: Pod>(map: &MapData, mut visit: impl FnMut(&K, &V)) -> io::Result<()> {
+    let mut cursor = Cursor::default();
+    while for_some::<K, V>(map, &mut cursor, usize::MAX, &mut visit)? == Rest::Some {}
+    Ok(())
+}
+
+/// Is there more behind the cursor?
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub enum Rest {
+    /// Nothing: the cursor is at the beginning again.
+    None,
+    /// Perhaps.
+    Some,
+}
+
+/// As [`for_each`], from the cursor on, and no further than the first batch that ends at or after `most` entries. Over a
+/// whole round, also one of several calls, none that stays is missed.
+///
+/// # Errors
+///
+/// As [`for_each`]. The cursor stays where it is.
+pub fn for_some<K: Pod, V: Pod>(
+    map: &MapData,
+    cursor: &mut Cursor,
+    most: usize,
+    mut visit: impl FnMut(&K, &V),
+) -> io::Result<Rest> {
     check_sizes::<K, V>(map)?;
     let mut keys: Vec<K> = Vec::with_capacity(BATCH);
     let mut values: Vec<V> = Vec::with_capacity(BATCH);
-    let mut position = None;
-    loop {
-        let next = lookup(map, position.as_ref(), BATCH, &mut keys, &mut values)?;
+    let mut read = 0;
+    while read < most {
+        cursor.0 = lookup(map, cursor.0.as_ref(), BATCH, &mut keys, &mut values)?;
+        read += keys.len();
         for (key, value) in keys.iter().zip(&values) {
             visit(key, value);
         }
-        match next {
-            Some(next) => position = Some(next),
-            None => return Ok(()),
+        if cursor.0.is_none() {
+            return Ok(Rest::None);
         }
     }
+    Ok(Rest::Some)
 }
 
 /// The values of an array from index `first` on; fewer than `count` when the array ends before.

@@ -3,11 +3,7 @@
 use std::{collections::HashMap, io};
 
 use aya::maps::MapData;
-use gateway_common::{
-    abi::{CtEntry, EntryFlags, FlowKey, TenantId, Timeouts},
-    conntrack::lifetime_ns,
-    tables::FlowTable,
-};
+use gateway_common::abi::{CtEntry, EntryFlags, FlowKey, TenantId};
 
 use super::batch;
 
@@ -46,17 +42,4 @@ pub fn list(map: &MapData, mut wanted: impl FnMut(&CtEntry) -> bool) -> io::Resu
         }
     })?;
     Ok((flows, replies))
-}
-
-/// Candidates for expiry: keys of entries that look idle for too long by their own time. Whether their other direction
-/// keeps them alive is for the kernel to see.
-pub fn idle(map: &MapData, table: FlowTable, timeouts: &Timeouts, now_ns: u64) -> io::Result<Vec<FlowKey>> {
-    let mut keys = Vec::new();
-    batch::for_each::<FlowKey, CtEntry>(map, |key, entry| {
-        let Some(protocol) = key.protocol() else { return };
-        if now_ns.saturating_sub(entry.last_seen_ns) > lifetime_ns(table, protocol, entry.state(), timeouts) {
-            keys.push(*key);
-        }
-    })?;
-    Ok(keys)
 }

@@ -12,7 +12,8 @@
 //! | [`link`] | looks at what is attached, and detaches it |
 //! | [`flows`] | reads the tables of tracked flows |
 //! | [`reset`] | ends flows and tells both ends |
-//! | [`expiry`] | finds idle flows; the kernel decides about each |
+//! | [`scan`], [`lifetimes`] | goes round the flows a part at a time; how long they may be idle |
+//! | [`expiry`] | hands idle flows over; the kernel decides about each |
 //! | [`held`] | sends parts of datagrams on that came before the first one |
 //! | [`neighbours`] | keeps next hops resolved |
 //! | [`routes`] | which routes to add or remove; pure. `routes::kernel` does it |
@@ -33,6 +34,7 @@ pub mod flows;
 pub mod held;
 pub mod hook;
 pub mod host;
+pub mod lifetimes;
 pub mod link;
 pub mod migrate;
 pub mod neighbours;
@@ -41,6 +43,7 @@ pub mod plan;
 pub mod programs;
 pub mod reset;
 pub mod routes;
+pub mod scan;
 pub mod shape;
 pub mod sysctl;
 pub mod table;

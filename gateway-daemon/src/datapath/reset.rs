@@ -108,12 +108,22 @@ pub fn reset_while(
 ) -> Result<ResetReport> {
     let mut report = mark(tables, which)?;
     for key in report.waiting.iter().flat_map(Ended::keys).take_while(|_| go_on()) {
-        for probe in probe::probes(&key) {
-            std::thread::sleep(injector.wait());
-            report.unsent += u64::from(injector.send(&probe, key.src).is_err());
-        }
+        report.unsent += ask(injector, [&key]);
     }
     Ok(report)
+}
+
+/// Makes the ends of these flows speak, so that the data path can tell them that it has given them up. Returns how many
+/// probes the kernel did not send. Blocks while it sends, as [`reset`].
+pub fn ask<'k>(injector: &Injector, keys: impl IntoIterator<Item = &'k FlowKey>) -> u64 {
+    let mut unsent = 0;
+    for key in keys {
+        for probe in probe::probes(key) {
+            std::thread::sleep(injector.wait());
+            unsent += u64::from(injector.send(&probe, key.src).is_err());
+        }
+    }
+    unsent
 }
 
 /// The first step alone: nothing of these flows is translated any more, whoever speaks is told.

@@ -95,7 +95,8 @@ impl Gateway {
         Ok(ended)
     }
 
-    fn injector(&self) -> Result<Arc<Injector>> {
+    /// What packets of our own are sent with.
+    pub(super) fn injector(&self) -> Result<Arc<Injector>> {
         if let Some(injector) = self.injector.get() {
             return Ok(injector.clone());
         }

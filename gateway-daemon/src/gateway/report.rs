@@ -9,7 +9,6 @@ use std::{
 use anyhow::{Context as _, Result};
 use gateway_common::{
     abi::{CtEntry, EntryFlags, Protocol, TenantId},
-    conntrack::lifetime_ns,
     limits::ABI_VERSION,
     tables::FlowTable,
 };
@@ -28,6 +27,7 @@ use crate::{
     datapath::{
         flows, hook,
         host::{self, Host},
+        lifetimes::Lifetimes,
         monotonic_ns,
     },
 };
@@ -133,7 +133,7 @@ impl Gateway {
         let state = self.state();
         let names: HashMap<TenantId, &str> =
             state.tenants.iter().map(|(name, id)| (*id, name.as_str())).collect();
-        let timeouts = state.tables.settings()?.timeouts;
+        let lifetimes = Lifetimes::new(state.tables.settings()?.timeouts, state.mirror.tenant_settings());
         let now_ns = monotonic_ns();
         let (mut total, limit, mut found) = (0, filter.most(), Vec::new());
         for (table, map) in
@@ -141,7 +141,7 @@ impl Gateway {
         {
             let wanted = |entry: &CtEntry| {
                 let Some(protocol) = entry.protocol() else { return false };
-                let (name, state) = (name_of(&names, entry), entry.state().into());
+                let (name, state) = (name_of(&names, entry), entry.into());
                 let matches = filter.matches(name, protocol.into(), state, &ends(entry));
                 total += u64::from(matches);
                 matches && total <= limit as u64
@@ -151,7 +151,7 @@ impl Gateway {
                 let answered_ns = replies.get(&entry.pair).copied().unwrap_or(0);
                 let last_seen_ns = entry.last_seen_ns.max(answered_ns);
                 let protocol = entry.protocol()?;
-                let lifetime = lifetime_ns(table, protocol, entry.state(), &timeouts);
+                let lifetime = lifetimes.lifetime_ns(table, &entry);
                 Some(flow(&entry, protocol, name_of(&names, &entry), [now_ns, last_seen_ns, lifetime]))
             }));
         }
@@ -201,7 +201,7 @@ fn flow(
         tenant: tenant.to_owned(),
         direction,
         protocol: protocol.into(),
-        state: entry.state().into(),
+        state: entry.into(),
         original,
         translated,
         age_secs: secs(now_ns.saturating_sub(entry.birth_ns)),

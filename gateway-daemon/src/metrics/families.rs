@@ -277,6 +277,12 @@ pub(super) const RECONCILE_LAG: Family<0> = gauge(
     "For how long the tables have been behind the newest version of the store; 0 when they are not",
 )
 .in_unit("seconds");
+pub(super) const FLOW_ROUND_DURATION: Family<0> = gauge(
+    "gateway_flow_round_duration",
+    [],
+    "Time that the last look at all flows took, for those that are idle",
+)
+.in_unit("seconds");
 pub(super) const FULL_SYNC_DURATION: Family<0> =
     gauge("gateway_full_sync_duration", [], "Time that the last complete comparison with the kernel took")
         .in_unit("seconds");

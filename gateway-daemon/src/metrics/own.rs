@@ -44,6 +44,7 @@ pub(super) struct Counters {
 pub(super) struct Noted {
     pub(super) versions: Versions,
     pub(super) full_sync: Option<FullSync>,
+    pub(super) flow_round: Option<Duration>,
     pub(super) store_trouble: bool,
     pub(super) reload_failed: bool,
     pub(super) config_stale: bool,
@@ -125,6 +126,11 @@ impl Metrics {
     /// A complete comparison with the kernel is done.
     pub fn full_sync_done(&self, took: Duration) {
         self.note().full_sync = Some(FullSync { took, done: SystemTime::now() });
+    }
+
+    /// All flows have been looked at once more.
+    pub fn flow_round_done(&self, took: Duration) {
+        self.note().flow_round = Some(took);
     }
 
     /// Does the store take no changes? See [`crate::store::TenantStore::trouble`].

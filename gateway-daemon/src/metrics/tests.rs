@@ -36,6 +36,7 @@ fn busy() -> Metrics {
     metrics.desired_version(Version(12));
     metrics.applied_version(Version(11));
     metrics.full_sync_done(Duration::from_millis(250));
+    metrics.flow_round_done(Duration::from_millis(1_500));
     metrics.pools(vec![PoolHealth {
         tenant: "bank-a".to_owned(),
         pool: "web".to_owned(),
@@ -163,6 +164,7 @@ fn what_the_tasks_note_arrives_under_the_right_name() {
         "gateway_repairs_total{kind=\"link\"} 42",
         "gateway_repairs_total{kind=\"address\"} 0",
         "gateway_full_sync_duration_seconds 0.25",
+        "gateway_flow_round_duration_seconds 1.5",
         "gateway_store_version 12",
         "gateway_applied_version 11",
         "gateway_store_errors_total{error=\"refused\"} 43",

@@ -2,7 +2,7 @@
 //!
 //! | task | when | on failure |
 //! |---|---|---|
-//! | expiry | every [`EXPIRY_INTERVAL`] | logged, tried again |
+//! | expiry | round after round, see [`scan`] | logged, tried again |
 //! | port use | every [`PORT_INTERVAL`] | logged, tried again |
 //! | host, next hops | when the kernel tells of a change, when the configuration does, from time to time, and when the data path asks | logged, tried again |
 //! | programs, forwarding, pins | every `reconcile.interval_ms` | logged, tried again |
@@ -41,11 +41,12 @@ use tokio::{
 use tracing::{debug, warn};
 
 use self::neighbours::NextHops;
-use crate::{drain::Shutdown, gateway::Gateway, metrics::Metrics};
-
-/// How exact timeouts are; a sixth of the shortest one that the configuration allows would be 1 s, but a pass over a
-/// full table takes tens of milliseconds.
-const EXPIRY_INTERVAL: Duration = Duration::from_secs(5);
+use crate::{
+    datapath::scan,
+    drain::Shutdown,
+    gateway::{Gateway, Turn},
+    metrics::Metrics,
+};
 
 /// Self-healing rests so many times as long as it took, so that it never takes more than 0.5 % of a CPU.
 const HEAL_REST: u32 = 200;
@@ -95,19 +96,36 @@ where
 }
 
 fn spawn_expiry(gateway: Arc<Gateway>, metrics: Metrics, shutdown: Shutdown) {
-    every(EXPIRY_INTERVAL, shutdown, move || {
-        let (gateway, metrics) = (gateway.clone(), metrics.clone());
-        async move {
-            let pass = tokio::task::spawn_blocking(move || gateway.expire()).await;
-            match pass.unwrap_or_else(|error| Err(anyhow!(error))) {
-                Ok(expired) => {
-                    metrics.expired_flows(FlowTable::Established).inc_by(expired.established);
-                    metrics.expired_flows(FlowTable::HalfOpen).inc_by(expired.half_open);
+    tokio::spawn(async move {
+        loop {
+            let pass = tokio::task::spawn_blocking({
+                let gateway = gateway.clone();
+                move || gateway.scan()
+            });
+            let rest = match pass.await.unwrap_or_else(|error| Err(anyhow!(error))) {
+                Ok(turn) => {
+                    note_turn(&metrics, &turn);
+                    turn.rest
                 }
-                Err(error) => warn!("expiry of idle flows failed, trying again: {error:#}"),
+                Err(error) => {
+                    warn!("expiry of idle flows failed, trying again: {error:#}");
+                    scan::ROUND_MAX
+                }
+            };
+            tokio::select! {
+                () = shutdown.requested() => return,
+                () = sleep(rest) => {}
             }
         }
     });
+}
+
+fn note_turn(metrics: &Metrics, turn: &Turn) {
+    metrics.expired_flows(FlowTable::Established).inc_by(turn.expired.established);
+    metrics.expired_flows(FlowTable::HalfOpen).inc_by(turn.expired.half_open);
+    if let Some(took) = turn.round {
+        metrics.flow_round_done(took);
+    }
 }
 
 fn spawn_port_count(gateway: Arc<Gateway>, metrics: Metrics, shutdown: Shutdown) {

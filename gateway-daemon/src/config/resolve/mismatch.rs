@@ -24,6 +24,8 @@ pub(super) enum Mismatch {
     NoExpect,
     #[error("the timeout of {timeout_ms} ms is longer than the interval of {interval_ms} ms")]
     TimeoutBeyondInterval { timeout_ms: u32, interval_ms: u32 },
+    #[error("`reset_on_expiry` needs `quarantine_secs` above 0")]
+    NothingToReset,
     #[error("`drain_until` is for the state `draining`")]
     NotDraining,
 
@@ -58,6 +60,9 @@ impl Explain for Mismatch {
             Self::NoExpect => "write what the answer begins with, in hex; \"..\" stands for any byte",
             Self::TimeoutBeyondInterval { interval_ms, .. } => {
                 return format!("write at most {interval_ms}, so that checks of one server never overlap");
+            }
+            Self::NothingToReset => {
+                "raise `quarantine_secs`: what is forgotten at once can't be told to its ends any more"
             }
             Self::BurstOfNothing => "add `new_flows_per_second`, or remove the burst",
             Self::ReservedAndShared => {

@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
+use super::mismatch::Mismatch;
 use crate::config::bounded::Bounded;
 use crate::config::file;
 use crate::config::model::{Daemon, Gateway, Limits, Node, Reconcile, Timeouts};
-use crate::config::problem::Located;
+use crate::config::problem::{Located, Problems};
 
 pub(super) fn gateway(section: &file::Gateway) -> Gateway {
     Gateway { ingress_vip: section.ingress_vip.value, egress_vip: section.egress_vip.value }
@@ -32,7 +33,10 @@ pub(super) fn limits(section: &file::Limits) -> Limits {
     }
 }
 
-pub(super) fn timeouts(section: &file::Timeouts) -> Timeouts {
+pub(super) fn timeouts(section: &file::Timeouts, problems: &mut Problems) -> Timeouts {
+    if section.reset_on_expiry.value && section.quarantine_secs.value.get() == 0 {
+        problems.add(&section.reset_on_expiry.at, &Mismatch::NothingToReset);
+    }
     Timeouts {
         tcp_established: seconds(&section.tcp_established_secs),
         tcp_transitory: seconds(&section.tcp_transitory_secs),

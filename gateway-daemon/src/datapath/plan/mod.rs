@@ -20,7 +20,7 @@ mod shared;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use gateway_common::{
-    abi::{Addr, Backend, Interface, OwnedAddress, Port, Settings, TenantId},
+    abi::{Addr, Backend, Interface, OwnedAddress, Port, Settings, TenantId, TenantSettings},
     limits, maglev,
 };
 use thiserror::Error;
@@ -245,6 +245,11 @@ impl Mirror {
             backends: backends.collect(),
             interfaces: self.interfaces.clone(),
         })
+    }
+
+    /// What holds for each tenant alone.
+    pub fn tenant_settings(&self) -> impl Iterator<Item = (TenantId, TenantSettings)> + '_ {
+        self.tenants.iter().flat_map(|(id, placed)| placed.tenants.iter().map(|(_, row)| (*id, *row)))
     }
 
     /// The interfaces that should stand in their table.

@@ -16,7 +16,7 @@ type Encoder<'a, 'b> = &'a mut DescriptorEncoder<'b>;
 pub(super) fn write(encoder: Encoder<'_, '_>, metrics: &Metrics) -> fmt::Result {
     let counters = metrics.counters();
     let noted = metrics.noted();
-    write_flows(encoder, metrics)?;
+    write_flows(encoder, metrics, &noted)?;
     write_reconciler(encoder, counters, &noted)?;
     write_store(encoder, counters, &noted)?;
     write_config(encoder, counters, &noted)?;
@@ -25,10 +25,11 @@ pub(super) fn write(encoder: Encoder<'_, '_>, metrics: &Metrics) -> fmt::Result 
     write_ports(encoder, &noted.ports)
 }
 
-fn write_flows(encoder: Encoder<'_, '_>, metrics: &Metrics) -> fmt::Result {
+fn write_flows(encoder: Encoder<'_, '_>, metrics: &Metrics, noted: &Noted) -> fmt::Result {
     let expired = [("flows", FlowTable::Established), ("half_open", FlowTable::HalfOpen)]
         .map(|(name, table)| ([name], metrics.expired_flows(table).get()));
     f::EXPIRED_FLOWS.write(encoder, expired)?;
+    f::FLOW_ROUND_DURATION.write(encoder, noted.flow_round.map(|took| ([], took.as_secs_f64())))?;
     f::HELD_PARTS.write(encoder, metrics.counters().held_parts.samples())?;
     f::NEIGHBOUR_REFRESHES.write(encoder, [([], metrics.neighbour_refreshes().get())])
 }
