@@ -16,7 +16,6 @@ pub(crate) mod explain;
 mod forwarding;
 mod heal;
 mod load;
-mod ports;
 mod readiness;
 mod report;
 mod routes;
@@ -63,7 +62,7 @@ use crate::{
 pub use crate::metrics::labels::Kind as RepairKind;
 pub use endings::Ending;
 pub use heal::{Healed, Repairs};
-pub use scan::Turn;
+pub use scan::{RoundReport, Turn};
 
 /// One node's gateway. Shared by all tasks; readers do not wait for each other.
 pub struct Gateway {
@@ -277,6 +276,11 @@ impl Gateway {
     /// When the program for it cannot be run.
     pub fn resume(&self, frame: &HeldFrame) -> Result<held::Try> {
         held::resume(&self.state().ebpf, frame)
+    }
+
+    /// Is there a tenant of this name?
+    pub fn is_tenant(&self, name: &str) -> bool {
+        self.state().tenants.contains_key(name)
     }
 
     /// Hands the programs to a function that needs them mutably, such as the reader of kernel log lines.

@@ -152,6 +152,8 @@ pub(crate) fn tenant(name: &str, host: u8) -> TenantStatus {
         nat_ip: Ipv4Addr::new(198, 51, 100, host),
         flows: number * 100,
         half_open_flows: number,
+        counted_flows: number * 101,
+        max_flows: host.is_multiple_of(2).then_some(10_000),
         from_external_packets: number * 1_000,
         from_external_bytes: number * 1_000_000,
         to_external_packets: number * 2_000,

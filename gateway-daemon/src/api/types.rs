@@ -319,6 +319,11 @@ pub struct TenantStatus {
     pub flows: u64,
     /// Half-open flows now tracked.
     pub half_open_flows: u64,
+    /// Flows, half-open ones included, as the data path counts them against `max_flows`.
+    pub counted_flows: u64,
+    /// How many of these it may have; any number when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_flows: Option<u32>,
     /// Packets from NPCI's side to the tenant.
     pub from_external_packets: u64,
     /// Bytes from NPCI's side to the tenant.

@@ -168,6 +168,7 @@ fn tenants(tenants: &[TenantStatus]) -> String {
         ("NAT IP", Left),
         ("FLOWS", Right),
         ("HALF-OPEN", Right),
+        ("COUNTED", Right),
         ("OPENED", Right),
         ("PKTS FROM NPCI", Right),
         ("BYTES", Right),
@@ -181,12 +182,13 @@ fn tenants(tenants: &[TenantStatus]) -> String {
     columns.render() + &left_out(tenants.len())
 }
 
-fn tenant_row(tenant: &TenantStatus) -> [String; 10] {
+fn tenant_row(tenant: &TenantStatus) -> [String; 11] {
     [
         tenant.name.clone(),
         tenant.nat_ip.to_string(),
         grouped(tenant.flows),
         grouped(tenant.half_open_flows),
+        of_limit(tenant),
         grouped(tenant.flows_opened),
         grouped(tenant.from_external_packets),
         bytes(tenant.from_external_bytes),
@@ -194,6 +196,12 @@ fn tenant_row(tenant: &TenantStatus) -> [String; 10] {
         bytes(tenant.to_external_bytes),
         grouped(tenant.dropped_packets),
     ]
+}
+
+/// Flows as they are counted against the limit, if there is one.
+fn of_limit(tenant: &TenantStatus) -> String {
+    let counted = grouped(tenant.counted_flows);
+    tenant.max_flows.map_or(counted.clone(), |max| format!("{counted} of {}", grouped(max.into())))
 }
 
 /// The tenants to show: in their own order if all fit, else those that moved most bytes.

@@ -11,6 +11,7 @@ use super::client::ClientOptions;
 use super::columns::Align::{Left, Right};
 use super::columns::Columns;
 use super::drain::DeadlineOption;
+use super::format::grouped;
 use super::tenant_limits::LimitOptions;
 use crate::api::change::Ask;
 use crate::api::client::{Client, ClientError};
@@ -232,6 +233,7 @@ pub(super) fn render(list: &TenantList) -> String {
         ("PEER GROUPS", Left),
         ("LISTENERS", Right),
         ("BACKENDS", Right),
+        ("MAX FLOWS", Right),
     ]);
     for tenant in &list.tenants {
         columns.row([
@@ -242,6 +244,7 @@ pub(super) fn render(list: &TenantList) -> String {
             if tenant.peer_groups.is_empty() { "-".to_owned() } else { tenant.peer_groups.join(",") },
             tenant.listener.len().to_string(),
             tenant.pool.iter().map(|pool| pool.backend.len()).sum::<usize>().to_string(),
+            tenant.max_flows.map_or_else(|| "-".to_owned(), |max| grouped(max.into())),
         ]);
     }
     columns.render()

@@ -13,6 +13,7 @@
 //! | [`flows`] | reads the tables of tracked flows |
 //! | [`reset`] | ends flows and tells both ends |
 //! | [`scan`], [`lifetimes`] | goes round the flows a part at a time; how long they may be idle |
+//! | [`drift`] | compares the tenants' numbers of flows with what the tables hold; pure |
 //! | [`expiry`] | hands idle flows over; the kernel decides about each |
 //! | [`held`] | sends parts of datagrams on that came before the first one |
 //! | [`neighbours`] | keeps next hops resolved |
@@ -26,6 +27,7 @@
 pub mod batch;
 pub mod changes;
 pub mod contents;
+pub mod drift;
 pub mod element;
 pub mod expiry;
 pub mod explain;

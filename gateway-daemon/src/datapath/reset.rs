@@ -21,7 +21,7 @@ mod probe;
 
 pub use injector::Injector;
 
-use std::io;
+use std::{collections::HashMap, io};
 
 use anyhow::{Context as _, Result};
 use aya::maps::MapData;
@@ -36,9 +36,30 @@ struct Ended {
     reply: FlowKey,
     /// Tells it from a later flow of the same tuple.
     birth_ns: u64,
+    tenant: TenantId,
+}
+
+/// Flows that were deleted from here, by tenant: the data path does not count these itself.
+#[derive(Debug, Default)]
+struct Deleted(HashMap<TenantId, i64>);
+
+impl Deleted {
+    /// Has the data path count them.
+    fn give_back(self, tables: &Tables) -> Result<()> {
+        self.0.into_iter().try_for_each(|(tenant, flows)| tables.correct_use(tenant, -flows))
+    }
 }
 
 impl Ended {
+    fn new(original: &CtEntry) -> Self {
+        Self {
+            original: original.key,
+            reply: original.pair,
+            birth_ns: original.birth_ns,
+            tenant: original.tenant,
+        }
+    }
+
     const fn keys(&self) -> [FlowKey; 2] {
         [self.original, self.reply]
     }
@@ -132,18 +153,19 @@ pub fn ask<'k>(injector: &Injector, keys: impl IntoIterator<Item = &'k FlowKey>)
 ///
 /// As [`reset`].
 pub fn mark(tables: &Tables, which: impl Fn(&CtEntry) -> bool) -> Result<ResetReport> {
-    let mut report = ResetReport::default();
+    let (mut report, mut deleted) = (ResetReport::default(), Deleted::default());
     // Half-open flows first: one that is promoted meanwhile is found in the other table.
     for map in tables.flow_maps().into_iter().rev() {
         for flow in select(map, |entry| !entry.flags.contains(EntryFlags::RESET) && which(entry))? {
-            end(map, &flow, &mut report).context("cannot end a flow")?;
+            end(map, &flow, (&mut report, &mut deleted)).context("cannot end a flow")?;
         }
     }
+    deleted.give_back(tables)?;
     Ok(report)
 }
 
-fn end(map: &MapData, flow: &CtEntry, report: &mut ResetReport) -> io::Result<()> {
-    let ended = Ended { original: flow.key, reply: flow.pair, birth_ns: flow.birth_ns };
+fn end(map: &MapData, flow: &CtEntry, (report, deleted): (&mut ResetReport, &mut Deleted)) -> io::Result<()> {
+    let ended = Ended::new(flow);
     match (flow.protocol(), flow.state()) {
         (Some(Protocol::Tcp), State::Closing | State::Reset) => report.over += 1,
         (Some(Protocol::Tcp), _) => {
@@ -154,7 +176,7 @@ fn end(map: &MapData, flow: &CtEntry, report: &mut ResetReport) -> io::Result<()
             report.waiting.push(ended);
         }
         _ => {
-            remove(map, &ended)?;
+            remove(map, &ended, deleted)?;
             report.deleted += 1;
         }
     }
@@ -176,18 +198,19 @@ fn mark_entry(map: &MapData, key: &FlowKey, ended: &Ended) -> io::Result<()> {
 ///
 /// As [`reset`].
 pub fn finish(tables: &Tables, report: &mut ResetReport) -> Result<usize> {
-    let mut waiting = Vec::new();
+    let (mut waiting, mut deleted) = (Vec::new(), Deleted::default());
     for ended in std::mem::take(&mut report.waiting) {
-        if !is_over(tables, &ended).context("cannot finish a flow that was ended")? {
+        if !is_over(tables, &ended, &mut deleted).context("cannot finish a flow that was ended")? {
             waiting.push(ended);
         }
     }
     report.waiting = waiting;
+    deleted.give_back(tables)?;
     Ok(report.waiting.len())
 }
 
 /// Is nothing left of the flow? It is deleted if its ends were told, and marked again if it has escaped.
-fn is_over(tables: &Tables, ended: &Ended) -> io::Result<bool> {
+fn is_over(tables: &Tables, ended: &Ended, deleted: &mut Deleted) -> io::Result<bool> {
     let mut is_over = true;
     for map in tables.flow_maps().into_iter().rev() {
         let mut told = true;
@@ -204,7 +227,7 @@ fn is_over(tables: &Tables, ended: &Ended) -> io::Result<bool> {
             }
         }
         if found && told {
-            remove(map, ended)?;
+            remove(map, ended, deleted)?;
         }
         is_over &= !found || told;
     }
@@ -219,14 +242,14 @@ fn is_over(tables: &Tables, ended: &Ended) -> io::Result<bool> {
 ///
 /// As [`reset`].
 pub fn forget(tables: &Tables, which: impl Fn(&CtEntry) -> bool) -> Result<u64> {
-    let mut forgotten = 0;
+    let (mut forgotten, mut deleted) = (0, Deleted::default());
     for map in tables.flow_maps().into_iter().rev() {
         for flow in select(map, &which)? {
-            let ended = Ended { original: flow.key, reply: flow.pair, birth_ns: flow.birth_ns };
-            remove(map, &ended).context("cannot delete a flow")?;
+            remove(map, &Ended::new(&flow), &mut deleted).context("cannot delete a flow")?;
             forgotten += 1;
         }
     }
+    deleted.give_back(tables)?;
     Ok(forgotten)
 }
 
@@ -244,11 +267,15 @@ fn select(map: &MapData, which: impl Fn(&CtEntry) -> bool) -> Result<Vec<CtEntry
 
 /// Deletes both entries if they are still this flow's. In the moment between the look and the deletion a SYN may have
 /// opened the tuple anew; then its sender's next SYN opens it once more.
-fn remove(map: &MapData, ended: &Ended) -> io::Result<()> {
+fn remove(map: &MapData, ended: &Ended, deleted: &mut Deleted) -> io::Result<()> {
     for key in ended.keys() {
         let entry: Option<CtEntry> = element::lookup(map, &key)?;
         if entry.is_some_and(|entry| ended.is_still(&entry)) {
-            element::remove::<_, CtEntry>(map, &key)?;
+            let was_there = element::remove::<_, CtEntry>(map, &key)?;
+            // Whoever deletes the original's entry counts, as in the data path.
+            if was_there && key == ended.original {
+                *deleted.0.entry(ended.tenant).or_default() += 1;
+            }
         }
     }
     Ok(())

@@ -2,7 +2,7 @@
 
 mod look;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 
 use anyhow::{Context as _, Result, anyhow};
 use aya::maps::{Array, MapData, MapError, PerCpuArray, PerCpuValues};
@@ -21,6 +21,7 @@ use super::{
     batch,
     changes::Changes,
     contents::{Contents, Prefix},
+    element, flows,
     pins::Pins,
     plan::{TenantIds, placed::hash_of_slots},
     table::{Table, open},
@@ -43,7 +44,7 @@ pub struct Tables {
     labels: Table<u32, TenantLabel>,
     flows: Table<FlowKey, CtEntry>,
     half_open: Table<FlowKey, CtEntry>,
-    tenant_use: Array<MapData, TenantUse>,
+    tenant_use: MapData,
     tenant_stats: PerCpuArray<MapData, TenantStats>,
     drops: PerCpuArray<MapData, u64>,
     counters: PerCpuArray<MapData, u64>,
@@ -85,7 +86,7 @@ impl Tables {
             labels: Table::open(pins, names::TENANT_LABELS)?,
             flows: Table::open(pins, names::FLOWS)?,
             half_open: Table::open(pins, names::HALF_OPEN)?,
-            tenant_use: typed!(pins, names::TENANT_USE, Array),
+            tenant_use: open(pins, names::TENANT_USE)?,
             tenant_stats: typed!(pins, names::TENANT_STATS, PerCpuArray),
             drops: typed!(pins, names::DROPS, PerCpuArray),
             counters: typed!(pins, names::COUNTERS, PerCpuArray),
@@ -151,6 +152,7 @@ impl Tables {
         for tenant in tenants {
             let zero = PerCpuValues::try_from(vec![TenantStats::default(); cpus])?;
             self.tenant_stats.set(tenant, zero, 0).context("cannot clear a tenant's counters")?;
+            self.put_use(tenant, &TenantUse::default())?;
         }
         Ok(())
     }
@@ -269,7 +271,46 @@ impl Tables {
 
     /// What one tenant uses, as the data path counts it.
     pub fn tenant_use(&self, tenant: TenantId) -> Result<TenantUse> {
-        self.tenant_use.get(&u32::from(tenant.0), 0).context("cannot read what a tenant uses")
+        let found = element::lookup(&self.tenant_use, &u32::from(tenant.0));
+        found.context("cannot read what a tenant uses").map(Option::unwrap_or_default)
+    }
+
+    /// What all tenants use, by number.
+    pub fn tenant_uses(&self) -> Result<Vec<TenantUse>> {
+        let uses = batch::array_range(&self.tenant_use, 0, limits::TENANTS_MAX as usize);
+        uses.context("cannot read what tenants use")
+    }
+
+    /// Adds to the number of flows that the data path believes a tenant to have: for flows that were deleted from here, or
+    /// after a count. What the data path counts within this microsecond may be lost, which the next counts bring to light.
+    pub fn correct_use(&self, tenant: TenantId, by: i64) -> Result<()> {
+        let mut usage = self.tenant_use(tenant)?;
+        usage.flows += by;
+        self.put_use(u32::from(tenant.0), &usage)
+    }
+
+    /// Sets the number of flows of every tenant to what the tables of flows hold. Exact as long as no program runs.
+    pub fn recount_use(&self) -> Result<()> {
+        let mut counted: HashMap<TenantId, i64> = HashMap::new();
+        for map in self.flow_maps() {
+            for (tenant, flows) in flows::count(map)?.tenants {
+                *counted.entry(tenant).or_default() += i64::try_from(flows).unwrap_or(i64::MAX);
+            }
+        }
+        for (number, usage) in (0..).zip(self.tenant_uses()?) {
+            let tenant = TenantId(u16::try_from(number).unwrap_or(0));
+            let flows = counted.get(&tenant).copied().unwrap_or(0);
+            if usage.flows != flows {
+                self.put_use(number, &TenantUse { flows, ..usage })?;
+            }
+        }
+        Ok(())
+    }
+
+    fn put_use(&self, number: u32, usage: &TenantUse) -> Result<()> {
+        element::replace(&self.tenant_use, &number, usage)
+            .context("cannot write what a tenant uses")
+            .map(drop)
     }
 
     /// Entries and capacity of each table whose size matters to an operator. All are counted by reading them.

@@ -41,6 +41,10 @@ impl State {
         if let Some(migration) = migration {
             migration.fill(&mut tables)?;
         }
+        if migration.is_some() || tables.settings()?.node == 0 {
+            // No program of this version is attached yet: nobody counts.
+            tables.recount_use()?;
+        }
         refuse_new_identity(&tables, config)?;
         let warnings =
             tables::size_warnings(&tables, [u64::from(sizes.established), u64::from(sizes.half_open)])?;

@@ -118,6 +118,8 @@ impl Gateway {
                 nat_ip: tenant.nat_ip.get(),
                 flows: tracked.tenants.get(&id).copied().unwrap_or(0),
                 half_open_flows: opening.tenants.get(&id).copied().unwrap_or(0),
+                counted_flows: u64::try_from(state.tables.tenant_use(id)?.flows).unwrap_or(0),
+                max_flows: tenant.limits.max_flows,
                 from_external_packets: traffic.from_external_packets,
                 from_external_bytes: traffic.from_external_bytes,
                 to_external_packets: traffic.to_external_packets,

@@ -1,21 +1,29 @@
-//! Going round the flows: what is idle expires, and its ends are told if the settings say so.
+//! Going round the flows: what is idle expires, and its ends are told if the settings say so. By the way they are counted,
+//! by tenant and by the ports that they hold.
 
 use std::{
-    collections::VecDeque,
+    collections::{HashMap, VecDeque},
     sync::PoisonError,
     time::{Duration, Instant},
 };
 
 use anyhow::{Context as _, Result};
-use gateway_common::abi::{FlowKey, SettingsFlags};
+use gateway_common::{
+    abi::{CtEntry, EntryFlags, FlowKey, SettingsFlags, TenantId, TenantSettings, Timeouts},
+    port_slice::{PortShare, PortSlices},
+};
 use tracing::warn;
 
 use super::{Gateway, State};
-use crate::datapath::{
-    expiry::{self, Candidate, Expired},
-    lifetimes::Lifetimes,
-    monotonic_ns, reset,
-    scan::{Scan, TURN, rest_after_round},
+use crate::{
+    datapath::{
+        drift::Drift,
+        expiry::{self, Candidate, Expired},
+        lifetimes::Lifetimes,
+        monotonic_ns, reset,
+        scan::{Scan, TURN, rest_after_round},
+    },
+    metrics::ports::{PortCount, PortUse},
 };
 
 /// Connections whose ends are asked to speak in one turn: 4,000 probes, which take 80 ms at the pace of the injector.
@@ -32,6 +40,8 @@ pub(super) struct Round {
     begun: Option<Begun>,
     /// How long it has kept a CPU busy.
     busy: Duration,
+    /// The tenants' numbers of flows that did not match.
+    drift: Drift,
     /// Connections that idled out and whose ends were not asked yet.
     to_tell: VecDeque<[FlowKey; 2]>,
 }
@@ -39,15 +49,62 @@ pub(super) struct Round {
 struct Begun {
     at: Instant,
     lifetimes: Lifetimes,
+    tenants: HashMap<TenantId, TenantSettings>,
+    /// Flows by tenant, so far.
+    flows: HashMap<TenantId, i64>,
+    ports: PortCount,
+}
+
+impl Begun {
+    fn new(state: &State, at: Instant, timeouts: Timeouts) -> Self {
+        let tenants: HashMap<TenantId, TenantSettings> = state.mirror.tenant_settings().collect();
+        Self {
+            at,
+            lifetimes: Lifetimes::new(timeouts, tenants.iter().map(|(id, settings)| (*id, *settings))),
+            tenants,
+            flows: HashMap::new(),
+            ports: PortCount::default(),
+        }
+    }
+
+    fn count(&mut self, entry: &CtEntry) {
+        if entry.flags.contains(EntryFlags::ORIGINAL) {
+            *self.flows.entry(entry.tenant).or_default() += 1;
+            let nat = self.tenants.get(&entry.tenant).map(|settings| settings.nat);
+            self.ports.note(entry, nat);
+        }
+    }
+
+    /// The ports in use, by the tenants' names.
+    fn port_use(&self, state: &State, slices: &PortSlices) -> PortUse {
+        let names: HashMap<TenantId, &String> = state.tenants.iter().map(|(name, id)| (*id, name)).collect();
+        let quota = |tenant: TenantId| {
+            let share = self.tenants.get(&tenant).map_or(PortShare::ALL, |settings| settings.ports);
+            u64::from(slices.ports_of(share))
+        };
+        let capacity = u64::from(slices.ports());
+        self.ports.finish(capacity, |tenant| names.get(&tenant).map(|name| (*name).clone()), quota)
+    }
+}
+
+/// What a whole round says.
+#[derive(Clone, Debug)]
+pub struct RoundReport {
+    /// How long it took.
+    pub took: Duration,
+    /// Ports in use.
+    pub ports: PortUse,
+    /// By how much the tenants' numbers of flows were wrong, all together; and how many of them were corrected.
+    pub drift: (u64, u64),
 }
 
 /// What came of a turn.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Turn {
     /// Flows that were ended.
     pub expired: Expired,
-    /// How long the round took that has ended with it, if one has.
-    pub round: Option<Duration>,
+    /// What the round says that has ended with it, if one has.
+    pub round: Option<RoundReport>,
     /// When it is time for the next turn.
     pub rest: Duration,
 }
@@ -88,15 +145,13 @@ impl State {
     fn scan(&self, round: &mut Round) -> Result<Turn> {
         let started = Instant::now();
         let settings = self.tables.settings()?;
-        let begun = round.begun.get_or_insert_with(|| Begun {
-            at: started,
-            lifetimes: Lifetimes::new(settings.timeouts, self.mirror.tenant_settings()),
-        });
+        let begun = round.begun.get_or_insert_with(|| Begun::new(self, started, settings.timeouts));
         let (now_ns, mut idle) = (monotonic_ns(), Vec::new());
         let maps = self.tables.flow_maps();
         let is_over = round
             .scan
             .turn(maps, |table, key, entry| {
+                begun.count(entry);
                 if begun.lifetimes.is_idle(table, entry, now_ns) {
                     idle.push(Candidate::new(table, key, entry));
                 }
@@ -107,14 +162,28 @@ impl State {
             let room = TOLD_LATER - round.to_tell.len();
             round.to_tell.extend(expiry::in_the_dark(maps[0], &idle)?.into_iter().take(room));
         }
-        let since = begun.at.elapsed();
         round.busy += started.elapsed();
         if !is_over {
             return Ok(Turn { expired, round: None, rest: TURN });
         }
+        self.end_round(round, &settings.slices, expired)
+    }
+
+    fn end_round(&self, round: &mut Round, slices: &PortSlices, expired: Expired) -> Result<Turn> {
         let busy = std::mem::take(&mut round.busy);
-        round.begun = None;
-        let rest = if round.to_tell.is_empty() { rest_after_round(since, busy) } else { TURN };
-        Ok(Turn { expired, round: Some(since), rest })
+        let Some(begun) = round.begun.take() else { return Ok(Turn { expired, round: None, rest: TURN }) };
+        let drift = self.correct_drift(&mut round.drift, &begun.flows)?;
+        let (ports, took) = (begun.port_use(self, slices), begun.at.elapsed());
+        let rest = if round.to_tell.is_empty() { rest_after_round(took, busy) } else { TURN };
+        Ok(Turn { expired, round: Some(RoundReport { took, ports, drift }), rest })
+    }
+
+    fn correct_drift(&self, drift: &mut Drift, counted: &HashMap<TenantId, i64>) -> Result<(u64, u64)> {
+        let found = drift.compare(&self.tables.tenant_uses()?, counted);
+        for (tenant, by) in &found.corrections {
+            warn!(tenant = tenant.0, by, "the data path's number of a tenant's flows was wrong: corrected");
+            self.tables.correct_use(*tenant, *by)?;
+        }
+        Ok((found.total, found.corrections.len() as u64))
     }
 }

@@ -212,6 +212,21 @@ pub(super) const TENANT_BYTES: Family<2> =
         .in_unit("bytes");
 pub(super) const TENANT_FLOWS: Family<1> =
     gauge("gateway_tenant_flows", ["tenant"], "Flows of a tenant now tracked, half-open ones excluded");
+pub(super) const TENANT_FLOWS_LIMIT: Family<1> = gauge(
+    "gateway_tenant_flows_limit",
+    ["tenant"],
+    "Flows that a tenant may have at a time, half-open ones included; absent for any number",
+);
+pub(super) const TENANT_FLOWS_DRIFT: Family<0> = gauge(
+    "gateway_tenant_flows_drift",
+    [],
+    "By how much the data path's numbers of tenants' flows differ from the tables, in all; some is normal under load",
+);
+pub(super) const TENANT_FLOWS_CORRECTIONS: Family<0> = counter(
+    "gateway_tenant_flows_corrections",
+    [],
+    "Numbers of a tenant's flows that were wrong for certain, and corrected",
+);
 pub(super) const TENANT_HALF_OPEN_FLOWS: Family<1> =
     gauge("gateway_tenant_half_open_flows", ["tenant"], "Half-open flows of a tenant now tracked");
 pub(super) const TENANT_FLOWS_OPENED: Family<1> =
@@ -239,6 +254,16 @@ pub(super) const TENANT_EGRESS_PORTS_QUOTA: Family<1> = gauge(
     "gateway_tenant_egress_ports_quota",
     ["tenant"],
     "Ports of the egress VIP that a tenant may hold to one destination; alarm when 85 percent are held",
+);
+pub(super) const TENANT_PORTS_USED_RATIO: Family<1> = gauge(
+    "gateway_tenant_ports_used_ratio",
+    ["tenant"],
+    "How much of the ports that it may hold a tenant holds, 0 to 1, where it is most: to NPCI or to a server of its own",
+);
+pub(super) const TENANT_PORTS_LEVELS: Family<1> = counter(
+    "gateway_tenant_ports_levels_reached",
+    ["percent"],
+    "How often a tenant's use of ports has risen to this level",
 );
 pub(super) const TENANT_EGRESS_PORTS_HIGH_WATER: Family<1> = gauge(
     "gateway_tenant_egress_ports_high_water",

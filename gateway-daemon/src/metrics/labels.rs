@@ -107,6 +107,29 @@ label! {
     }
 }
 
+label! {
+    /// How much of its ports a tenant uses, in percent.
+    PortLevel {
+        /// Worth knowing.
+        Seventy = "70",
+        /// Time to act.
+        EightyFive = "85",
+        /// New flows are dropped.
+        All = "100",
+    }
+}
+
+impl PortLevel {
+    /// The number.
+    pub fn percent(self) -> u8 {
+        match self {
+            Self::Seventy => 70,
+            Self::EightyFive => 85,
+            Self::All => 100,
+        }
+    }
+}
+
 impl From<Option<Role>> for ApiRole {
     fn from(role: Option<Role>) -> Self {
         match role {

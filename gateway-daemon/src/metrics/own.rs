@@ -6,9 +6,11 @@ use std::time::{Duration, Instant, SystemTime};
 use gateway_common::tables::FlowTable;
 use prometheus_client::metrics::counter::Counter;
 
-use super::labels::{ApiRole, CheckResult, CodeClass, Kind, Labelled, Outcome, PartFate, StoreFault};
+use super::labels::{
+    ApiRole, CheckResult, CodeClass, Kind, Labelled, Outcome, PartFate, PortLevel, StoreFault,
+};
 use super::pools::PoolHealth;
-use super::ports::{PortMarks, PortUse};
+use super::ports::{Crossing, PortMarks, PortUse};
 use super::versions::Versions;
 use super::{Reading, scrape};
 use crate::store::Version;
@@ -29,6 +31,8 @@ pub(super) struct Counters {
     pub(super) expired_half_open_flows: Counter,
     pub(super) held_parts: Labelled<PartFate>,
     pub(super) neighbour_refreshes: Counter,
+    pub(super) port_levels: Labelled<PortLevel>,
+    pub(super) flows_corrections: Counter,
     pub(super) reconcile_runs: Labelled<Outcome>,
     pub(super) reconcile_changes: Labelled<Kind>,
     pub(super) repairs: Labelled<Kind>,
@@ -45,6 +49,7 @@ pub(super) struct Noted {
     pub(super) versions: Versions,
     pub(super) full_sync: Option<FullSync>,
     pub(super) flow_round: Option<Duration>,
+    pub(super) flows_drift: u64,
     pub(super) store_trouble: bool,
     pub(super) reload_failed: bool,
     pub(super) config_stale: bool,
@@ -133,6 +138,12 @@ impl Metrics {
         self.note().flow_round = Some(took);
     }
 
+    /// The tenants' numbers of flows were compared: by how much all of them were wrong, and how many were corrected.
+    pub fn tenant_flows_compared(&self, (drift, corrected): (u64, u64)) {
+        self.0.counters.flows_corrections.inc_by(corrected);
+        self.note().flows_drift = drift;
+    }
+
     /// Does the store take no changes? See [`crate::store::TenantStore::trouble`].
     pub fn store_trouble(&self, trouble: bool) {
         self.note().store_trouble = trouble;
@@ -156,10 +167,15 @@ impl Metrics {
 
     /// How many ports are in use, from whoever has read the flow tables with a [`super::ports::PortCount`].
     /// `is_known` tells the tenants that exist; what was kept of others is forgotten.
-    pub fn ports(&self, ports: PortUse, is_known: impl Fn(&str) -> bool) {
+    /// Returns whose use has risen to another level.
+    pub fn ports(&self, ports: PortUse, is_known: impl Fn(&str) -> bool) -> Vec<Crossing> {
         let mut noted = self.note();
-        noted.ports.set(ports);
+        let crossings = noted.ports.set(ports);
         noted.ports.keep_only(is_known);
+        for crossing in &crossings {
+            self.0.counters.port_levels[crossing.level].inc();
+        }
+        crossings
     }
 
     /// All metrics in the text format of `OpenMetrics` 1.0. Without a `reading`, the gateway counts as down.

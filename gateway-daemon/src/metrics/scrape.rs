@@ -140,6 +140,9 @@ fn write_tenants(encoder: &mut DescriptorEncoder<'_>, tenants: &[TenantStatus]) 
         .write(encoder, both(|tenant| [tenant.from_external_packets, tenant.to_external_packets]))?;
     f::TENANT_BYTES.write(encoder, both(|tenant| [tenant.from_external_bytes, tenant.to_external_bytes]))?;
     f::TENANT_FLOWS.write(encoder, one(|tenant| tenant.flows))?;
+    let limits =
+        tenants.iter().filter_map(|tenant| Some(([tenant.name.as_str()], u64::from(tenant.max_flows?))));
+    f::TENANT_FLOWS_LIMIT.write(encoder, limits)?;
     f::TENANT_HALF_OPEN_FLOWS.write(encoder, one(|tenant| tenant.half_open_flows))?;
     f::TENANT_FLOWS_OPENED.write(encoder, one(|tenant| tenant.flows_opened))?;
     f::TENANT_DROPPED_PACKETS.write(encoder, one(|tenant| tenant.dropped_packets))

@@ -48,10 +48,15 @@ fn busy() -> Metrics {
     let ports = |busiest| PortUse {
         busiest,
         capacity: 64_512,
-        tenants: BTreeMap::from([("bank-a".to_owned(), TenantPorts { busiest, quota: 2_048 })]),
+        tenants: BTreeMap::from([(
+            "bank-a".to_owned(),
+            TenantPorts { busiest, quota: 2_048, inside: 1_024, inside_quota: 2_048 },
+        )]),
     };
-    metrics.ports(ports(900), |_| true);
-    metrics.ports(ports(700), |_| true);
+    assert_eq!(metrics.ports(ports(1_741), |_| true).len(), 1);
+    assert_eq!(metrics.ports(ports(700), |_| true), []);
+    metrics.tenant_flows_compared((9, 2));
+    metrics.tenant_flows_compared((3, 1));
     metrics
 }
 
@@ -182,7 +187,12 @@ fn what_the_tasks_note_arrives_under_the_right_name() {
         "gateway_egress_ports_capacity 64512",
         "gateway_tenant_egress_ports{tenant=\"bank-a\"} 700",
         "gateway_tenant_egress_ports_quota{tenant=\"bank-a\"} 2048",
-        "gateway_tenant_egress_ports_high_water{tenant=\"bank-a\"} 900",
+        "gateway_tenant_egress_ports_high_water{tenant=\"bank-a\"} 1741",
+        "gateway_tenant_ports_used_ratio{tenant=\"bank-a\"} 0.5",
+        "gateway_tenant_ports_levels_reached_total{percent=\"85\"} 1",
+        "gateway_tenant_ports_levels_reached_total{percent=\"70\"} 0",
+        "gateway_tenant_flows_drift 3",
+        "gateway_tenant_flows_corrections_total 3",
     ] {
         has_line(&text, line);
     }
@@ -207,7 +217,7 @@ fn without_a_reading_the_gateway_is_down_and_its_own_counters_stay() {
     let text = Metrics::default().render(None);
     has_line(&text, "gateway_up 0");
     has_line(&text, "gateway_neighbour_refreshes_total 0");
-    assert!(!text.contains("gateway_tenant_flows"), "{text}");
+    assert!(!text.contains("gateway_tenant_flows{"), "{text}");
 }
 
 /// Checks that a test may change; none of them is a defect.

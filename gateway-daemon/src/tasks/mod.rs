@@ -2,8 +2,7 @@
 //!
 //! | task | when | on failure |
 //! |---|---|---|
-//! | expiry | round after round, see [`scan`] | logged, tried again |
-//! | port use | every [`PORT_INTERVAL`] | logged, tried again |
+//! | expiry, ports in use | round after round, see [`scan`] | logged, tried again |
 //! | host, next hops | when the kernel tells of a change, when the configuration does, from time to time, and when the data path asks | logged, tried again |
 //! | programs, forwarding, pins | every `reconcile.interval_ms` | logged, tried again |
 //! | tables | every `reconcile.interval_ms`, large ones less often, and when a write failed | logged, tried again |
@@ -36,7 +35,7 @@ use gateway_common::{
 use rtnetlink::Handle;
 use tokio::{
     io::{Interest, unix::AsyncFd},
-    time::{MissedTickBehavior, sleep},
+    time::sleep,
 };
 use tracing::{debug, warn};
 
@@ -57,9 +56,6 @@ const HEAL_SHORT: Duration = Duration::from_millis(10);
 /// From one look for removed tenants without flows to the next.
 const FORGET_INTERVAL: Duration = Duration::from_secs(5);
 
-/// How old the figures of ports in use may be: an alarm looks at minutes, and counting reads every flow.
-const PORT_INTERVAL: Duration = Duration::from_secs(15);
-
 /// Starts every task.
 ///
 /// # Errors
@@ -67,7 +63,6 @@ const PORT_INTERVAL: Duration = Duration::from_secs(15);
 /// When the kernel's message queues cannot be opened.
 pub fn spawn(gateway: &Arc<Gateway>, netlink: &Handle, metrics: &Metrics, shutdown: Shutdown) -> Result<()> {
     spawn_expiry(gateway.clone(), metrics.clone(), shutdown.clone());
-    spawn_port_count(gateway.clone(), metrics.clone(), shutdown.clone());
     spawn_hooks(gateway.clone(), shutdown.clone());
     spawn_healing(gateway.clone(), shutdown.clone());
     spawn_forgetting(gateway.clone(), shutdown.clone());
@@ -76,23 +71,6 @@ pub fn spawn(gateway: &Arc<Gateway>, netlink: &Handle, metrics: &Metrics, shutdo
     spawn_events(gateway, hops, shutdown.clone())?;
     held::spawn(gateway.clone(), metrics.clone(), shutdown.clone())?;
     spawn_kernel_log(gateway, shutdown)
-}
-
-/// Runs `work` at once and then at intervals until the shutdown.
-fn every<F>(interval: Duration, shutdown: Shutdown, mut work: impl FnMut() -> F + Send + 'static)
-where
-    F: Future<Output = ()> + Send,
-{
-    tokio::spawn(async move {
-        let mut ticks = tokio::time::interval(interval);
-        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        loop {
-            tokio::select! {
-                () = shutdown.requested() => return,
-                _ = ticks.tick() => work().await,
-            }
-        }
-    });
 }
 
 fn spawn_expiry(gateway: Arc<Gateway>, metrics: Metrics, shutdown: Shutdown) {
@@ -104,8 +82,9 @@ fn spawn_expiry(gateway: Arc<Gateway>, metrics: Metrics, shutdown: Shutdown) {
             });
             let rest = match pass.await.unwrap_or_else(|error| Err(anyhow!(error))) {
                 Ok(turn) => {
-                    note_turn(&metrics, &turn);
-                    turn.rest
+                    let rest = turn.rest;
+                    note_turn(&gateway, &metrics, turn);
+                    rest
                 }
                 Err(error) => {
                     warn!("expiry of idle flows failed, trying again: {error:#}");
@@ -120,26 +99,19 @@ fn spawn_expiry(gateway: Arc<Gateway>, metrics: Metrics, shutdown: Shutdown) {
     });
 }
 
-fn note_turn(metrics: &Metrics, turn: &Turn) {
+fn note_turn(gateway: &Gateway, metrics: &Metrics, turn: Turn) {
     metrics.expired_flows(FlowTable::Established).inc_by(turn.expired.established);
     metrics.expired_flows(FlowTable::HalfOpen).inc_by(turn.expired.half_open);
-    if let Some(took) = turn.round {
-        metrics.flow_round_done(took);
+    let Some(round) = turn.round else { return };
+    metrics.flow_round_done(round.took);
+    metrics.tenant_flows_compared(round.drift);
+    for crossing in metrics.ports(round.ports, |name| gateway.is_tenant(name)) {
+        warn!(
+            tenant = crossing.tenant,
+            percent = crossing.level.percent(),
+            "a tenant holds this much of the ports that it may hold to one destination"
+        );
     }
-}
-
-fn spawn_port_count(gateway: Arc<Gateway>, metrics: Metrics, shutdown: Shutdown) {
-    every(PORT_INTERVAL, shutdown, move || {
-        let (gateway, metrics) = (gateway.clone(), metrics.clone());
-        async move {
-            let counting = gateway.clone();
-            let counted = tokio::task::spawn_blocking(move || counting.port_use()).await;
-            match counted.unwrap_or_else(|error| Err(anyhow!(error))) {
-                Ok(ports) => metrics.ports(ports, |name| gateway.is_tenant(name)),
-                Err(error) => warn!("cannot count the ports in use, trying again: {error:#}"),
-            }
-        }
-    });
 }
 
 /// Looks after programs, forwarding and pins, whatever else is going on.

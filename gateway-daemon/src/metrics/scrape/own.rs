@@ -22,13 +22,15 @@ pub(super) fn write(encoder: Encoder<'_, '_>, metrics: &Metrics) -> fmt::Result 
     write_config(encoder, counters, &noted)?;
     write_api(encoder, counters)?;
     write_health(encoder, counters, &noted)?;
-    write_ports(encoder, &noted.ports)
+    write_ports(encoder, &noted.ports, counters)
 }
 
 fn write_flows(encoder: Encoder<'_, '_>, metrics: &Metrics, noted: &Noted) -> fmt::Result {
     let expired = [("flows", FlowTable::Established), ("half_open", FlowTable::HalfOpen)]
         .map(|(name, table)| ([name], metrics.expired_flows(table).get()));
     f::EXPIRED_FLOWS.write(encoder, expired)?;
+    f::TENANT_FLOWS_DRIFT.write(encoder, [([], noted.flows_drift)])?;
+    f::TENANT_FLOWS_CORRECTIONS.write(encoder, [([], metrics.counters().flows_corrections.get())])?;
     f::FLOW_ROUND_DURATION.write(encoder, noted.flow_round.map(|took| ([], took.as_secs_f64())))?;
     f::HELD_PARTS.write(encoder, metrics.counters().held_parts.samples())?;
     f::NEIGHBOUR_REFRESHES.write(encoder, [([], metrics.neighbour_refreshes().get())])
@@ -76,7 +78,7 @@ fn write_health(encoder: Encoder<'_, '_>, counters: &Counters, noted: &Noted) ->
     f::POOL_BACKENDS.write(encoder, pools)
 }
 
-fn write_ports(encoder: Encoder<'_, '_>, ports: &PortMarks) -> fmt::Result {
+fn write_ports(encoder: Encoder<'_, '_>, ports: &PortMarks, counters: &Counters) -> fmt::Result {
     f::EGRESS_PORTS.write(encoder, [([], ports.current.busiest)])?;
     f::EGRESS_PORTS_CAPACITY.write(encoder, [([], ports.current.capacity)])?;
     let tenants = &ports.current.tenants;
@@ -84,6 +86,9 @@ fn write_ports(encoder: Encoder<'_, '_>, ports: &PortMarks) -> fmt::Result {
         .write(encoder, tenants.iter().map(|(name, held)| ([name.as_str()], held.busiest)))?;
     f::TENANT_EGRESS_PORTS_QUOTA
         .write(encoder, tenants.iter().map(|(name, held)| ([name.as_str()], held.quota)))?;
+    f::TENANT_PORTS_USED_RATIO
+        .write(encoder, tenants.iter().map(|(name, held)| ([name.as_str()], held.used_ratio())))?;
+    f::TENANT_PORTS_LEVELS.write(encoder, counters.port_levels.samples())?;
     let marks = ports.high_water().map(|(name, mark)| ([name], mark));
     f::TENANT_EGRESS_PORTS_HIGH_WATER.write(encoder, marks)
 }
