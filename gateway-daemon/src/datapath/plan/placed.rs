@@ -14,8 +14,8 @@ use std::{
 use gateway_common::{
     abi::{
         ALLOW_KEY_BITS, Addr, AllowKey, Backend, DESTINATION_KEY_BITS, DestinationKey, HairpinKey, Listener,
-        ListenerFlags, ListenerKey, OwnedAddress, Pool, PoolFlags, Port, Protocol, TenantId, TenantSettings,
-        TenantSource,
+        ListenerFlags, ListenerKey, OwnedAddress, Pool, PoolFlags, Port, Protocol, TenantFlags, TenantId,
+        TenantSettings, TenantSource,
     },
     maglev::{self, Candidate},
 };
@@ -188,7 +188,7 @@ impl Placer<'_> {
         TenantSettings {
             nat: tenant.nat_ip.get().into(),
             mss: limits.mss_clamp.unwrap_or(0),
-            pad: 0,
+            flags: TenantFlags::default(),
             tcp_established_secs: limits.timeouts.tcp_established.map_or(0, seconds),
             udp_secs: limits.timeouts.udp.map_or(0, seconds),
             flows_max: limits.max_flows.unwrap_or(0),

@@ -40,11 +40,20 @@ pub fn settings(config: &Config, generation: u32, cookie_key: [u64; 2]) -> Setti
         epoch: 0,
         generation,
         node: config.node.id.get(),
-        flags: if timeouts.reset_on_expiry { SettingsFlags::RESET_EXPIRED } else { SettingsFlags::default() },
+        flags: flags(config),
         challenge_above: config.limits.challenge_above,
         pad: [0; 4],
         cookie_key,
     }
+}
+
+fn flags(config: &Config) -> SettingsFlags {
+    let clamps_mss = config.interfaces.iter().any(|interface| interface.mss_clamp.is_some())
+        || config.tenants.iter().any(|tenant| tenant.limits.mss_clamp.is_some());
+    [(config.timeouts.reset_on_expiry, SettingsFlags::RESET_EXPIRED), (clamps_mss, SettingsFlags::CLAMPS_MSS)]
+        .into_iter()
+        .filter(|(is_set, _)| *is_set)
+        .fold(SettingsFlags::default(), |flags, (_, flag)| flags.with(flag))
 }
 
 /// The VIPs and the host's own addresses, without those that are a tenant's NAT IP: where one of ours stands on an
