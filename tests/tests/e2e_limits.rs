@@ -6,11 +6,18 @@ use std::{
     time::{Duration, Instant},
 };
 
+use aya::maps::MapData;
+use gateway_common::{
+    abi::{Addr, CtEntry, EntryFlags, FlowKey, Port, Protocol, Side, State, TenantId},
+    names,
+};
+use gateway_daemon::datapath::{batch, monotonic_ns};
 use gateway_tests::{
-    gateway::Gateway,
+    gateway::{Gateway, Limits},
     lab::Lab,
     poll::poll_result,
     topology::{Mode, Topology},
+    usage::cpu_share,
     world::World,
 };
 use serde_json::Value;
@@ -87,4 +94,51 @@ fn what_the_daemon_ends_is_counted_back() {
         if left == [Some(0); 3] { Ok(()) } else { Err(status.to_string()) }
     });
     drop(open);
+}
+
+/// Both entries of an established flow that a tenant has opened.
+fn flow(number: u32, now_ns: u64) -> [CtEntry; 2] {
+    let port = |number: u32| Port::new(u16::try_from(1_024 + number % 60_000).expect("a port"));
+    let server = (Addr::new([198, 51, 100, 18]), port(number));
+    let npci = (Addr::new([10, 1, 0, u8::try_from(number / 60_000).expect("few")]), Port::new(443));
+    let egress = (Addr::new([192, 0, 2, 20]), port(number));
+    let original = FlowKey::v4(Side::Internal, Protocol::Tcp, server, npci);
+    let reply = FlowKey::v4(Side::External, Protocol::Tcp, npci, egress);
+    [(original, reply, EntryFlags::ORIGINAL), (reply, original, EntryFlags::default())].map(
+        |(key, pair, flags)| {
+            let mut entry = CtEntry::open(key, pair, TenantId(1), flags, now_ns);
+            entry.owner = 1;
+            entry.set_state(State::Established);
+            entry
+        },
+    )
+}
+
+#[test]
+#[ignore = "a measurement: what looking at a million flows costs; run it with a release build, --nocapture"]
+fn a_million_flows_are_looked_at_in_small_turns() {
+    const FLOWS: u32 = 1_000_000;
+    let lab = Lab::with(Topology::builder().mode(Mode::Tc).tenants(1));
+    let world = World::start_with(&lab, |config| config.limits = Some(Limits { flows: FLOWS }));
+    let map = MapData::from_pin(world.gateway.pins().map(names::FLOWS)).expect("the table is pinned");
+    let now_ns = monotonic_ns();
+    for first in (0..FLOWS).step_by(10_000) {
+        let entries: Vec<CtEntry> = (first..first + 10_000).flat_map(|number| flow(number, now_ns)).collect();
+        let keys: Vec<FlowKey> = entries.iter().map(|entry| entry.key).collect();
+        batch::update(&map, &keys, &entries).expect("there is room");
+    }
+    let metric = |name: &str| -> Option<f64> {
+        let text = lab.gateway.curl("http://127.0.0.1:9464/metrics").run().body;
+        text.lines().find_map(|line| line.strip_prefix(name)?.trim().parse().ok())
+    };
+    let round =
+        poll_result(Duration::from_secs(60), "a round over all of them, and their number corrected", || {
+            let corrected = tenant_status(&world.gateway, 1)["counted_flows"] == FLOWS;
+            let round =
+                metric("gateway_flow_round_duration_seconds ").filter(|took| corrected && *took > 1.0);
+            round.ok_or("not yet")
+        });
+    let share = cpu_share(world.gateway.process().id(), Duration::from_secs(20));
+    println!("a round over {FLOWS} flows takes {round:.1} s, the daemon {:.1} % of a CPU", share * 100.0);
+    assert!((6.0..15.0).contains(&round), "{round} s");
 }

@@ -2,11 +2,11 @@
 //!
 //! A turn reads at most [`ENTRIES_A_TURN`] entries (and what is left of a batch), and turns are [`TURN`] apart: at most
 //! 327,680 entries, or 163,840 flows, a second. A round of the tables at their default size, all full, takes 2 seconds;
-//! of a million flows 6.5 seconds; of the largest tables 205 seconds. Rounds begin [`ROUND_MIN`] apart while the tables are
+//! of a million flows 7 seconds; of the largest tables 220 seconds. Rounds begin [`ROUND_MIN`] apart while the tables are
 //! small, less often as reading them takes longer: 20 times as long as the last one kept a CPU busy, but not less often
 //! than every [`ROUND_MAX`] unless the round itself takes longer. So what is idle for too long is seen after one round and
 //! that rest, and reading costs 5 % of a CPU; only where it takes longer than a quarter of a second it costs more, up to
-//! what 327,680 entries a second take, some 15 %.
+//! what 327,680 entries a second take: 13 % with all else that the daemon does (`e2e_limits`, ignored).
 
 use std::{io, time::Duration};
 
