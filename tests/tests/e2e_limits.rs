@@ -119,7 +119,9 @@ fn flow(number: u32, now_ns: u64) -> [CtEntry; 2] {
 fn a_million_flows_are_looked_at_in_small_turns() {
     const FLOWS: u32 = 1_000_000;
     let lab = Lab::with(Topology::builder().mode(Mode::Tc).tenants(1));
-    let world = World::start_with(&lab, |config| config.limits = Some(Limits { flows: FLOWS }));
+    let world = World::start_with(&lab, |config| {
+        config.limits = Some(Limits { flows: Some(FLOWS), ..Limits::default() })
+    });
     let map = MapData::from_pin(world.gateway.pins().map(names::FLOWS)).expect("the table is pinned");
     let now_ns = monotonic_ns();
     for first in (0..FLOWS).step_by(10_000) {

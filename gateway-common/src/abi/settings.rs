@@ -29,6 +29,10 @@ impl Timeouts {
     pub const fn of_tenant(mut self, tenant: &TenantSettings) -> Self {
         if tenant.tcp_established_secs != 0 {
             self.tcp_established_secs = tenant.tcp_established_secs;
+            // A connection that is closing is never kept for longer than one that is not.
+            if self.tcp_transitory_secs > tenant.tcp_established_secs {
+                self.tcp_transitory_secs = tenant.tcp_established_secs;
+            }
         }
         if tenant.udp_secs != 0 {
             self.udp_secs = tenant.udp_secs;
@@ -75,7 +79,7 @@ pub struct Settings {
     pub challenge_above: u16,
     /// Explicit padding.
     pub pad: [u8; 4],
-    /// Key of the challenges' cookies: random, and the same on every node.
+    /// Key of the challenges' cookies and of the choice of ports: random, drawn by each node for itself.
     pub cookie_key: [u64; 2],
 }
 

@@ -370,8 +370,11 @@ impl Tables {
 
 /// The settings of an earlier version.
 pub fn open_settings(pins: &Pins) -> Result<Settings> {
-    let settings = Table::<u32, EarlierSettings>::open(pins, names::SETTINGS)?;
-    let earlier = settings.find(&0)?.context("an array has no first element")?;
+    let size = open(pins, names::SETTINGS)?.info().context("cannot look at the settings")?.value_size();
+    if size as usize == size_of::<Settings>() {
+        return first::<Settings>(pins);
+    }
+    let earlier = first::<EarlierSettings>(pins)?;
     let mut today = Settings::zeroed();
     bytemuck::bytes_of_mut(&mut today)[..earlier.len()].copy_from_slice(&earlier);
     Ok(today)
@@ -380,6 +383,10 @@ pub fn open_settings(pins: &Pins) -> Result<Settings> {
 /// Settings as the layouts 1 and 2 have them. Today's begin with the same fields; what came later stands where these end,
 /// or where they have zeros, and means nothing while it is zero.
 type EarlierSettings = [u8; 144];
+
+fn first<S: aya::Pod>(pins: &Pins) -> Result<S> {
+    Table::<u32, S>::open(pins, names::SETTINGS)?.find(&0)?.context("an array has no first element")
+}
 
 /// Per-CPU counters of an earlier version, those that this one does not share.
 pub struct EarlierCounters {

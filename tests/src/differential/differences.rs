@@ -6,7 +6,6 @@
 use super::{
     compare::Discrepancy,
     conversation::{Conversation, Cut, Role, Send, Talk, What},
-    not_yet::NotYet,
     sight::Seen,
 };
 use crate::packet::{ChecksumOf, Defect, IcmpBody, Ipv4, Tcp, TcpFlags, Transport};
@@ -65,19 +64,16 @@ macro_rules! differences {
         #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
         pub enum Difference {
             $($(#[doc = $doc])+ $variant,)+
-            /// Work that is not done. To be removed.
-            NotYet(NotYet),
         }
 
         impl Difference {
-            /// Every decision; what is not done yet is in [`NotYet::ALL`].
-            pub const DECIDED: &'static [Self] = &[$(Self::$variant,)+];
+            /// Every decision.
+            pub const ALL: &'static [Self] = &[$(Self::$variant,)+];
 
             /// What reports call it.
             pub fn name(self) -> &'static str {
                 match self {
                     $(Self::$variant => $name,)+
-                    Self::NotYet(gap) => gap.name(),
                 }
             }
 
@@ -85,7 +81,6 @@ macro_rules! differences {
             pub fn justification(self) -> &'static str {
                 match self {
                     $(Self::$variant => concat!($($doc),+).trim_ascii(),)+
-                    Self::NotYet(gap) => gap.explanation(),
                 }
             }
 
@@ -94,7 +89,7 @@ macro_rules! differences {
                 $(if $matches(case) {
                     return Some(Self::$variant);
                 })+
-                NotYet::excusing(case).map(Self::NotYet)
+                None
             }
         }
     };

@@ -11,7 +11,7 @@
 //! | [`stream`] | ends with real TCP stacks |
 //! | [`sight`] | what an end saw, in a form that can be compared |
 //! | [`compare`] | two records to discrepancies; pure |
-//! | [`differences`], [`not_yet`] | the list of differences that are justified, and of those that are to go |
+//! | [`differences`] | the list of differences that are justified |
 //! | [`run`], [`report`] | a whole run, and what is said about it |
 
 pub mod compare;
@@ -21,7 +21,6 @@ pub mod ends;
 pub mod frame;
 pub mod generate;
 pub mod nftables;
-pub mod not_yet;
 pub mod places;
 pub mod report;
 pub mod run;

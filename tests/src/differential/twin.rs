@@ -18,7 +18,7 @@ use super::{
     stream::{self, LANES, StreamService},
 };
 use crate::{
-    gateway::{Endpoint, Gateway, GatewayConfig, PeerGroup},
+    gateway::{Endpoint, Gateway, GatewayConfig, Limits, PeerGroup},
     lab::Lab,
     topology::{Link, Mode, Topology},
 };
@@ -149,6 +149,8 @@ fn lend_addresses(topology: &Topology, map: &Map) {
 /// The services of our gateway.
 fn configure(config: &mut GatewayConfig, map: &Map) {
     config.peer_group = vec![peers(map)];
+    // Scripts do not answer challenges, and leave many handshakes unfinished.
+    config.limits = Some(Limits { challenge_above: Some(0), ..Limits::default() });
     for service in Service::all(&map.plan, &map.tenant) {
         for protocol in ["tcp", "udp"] {
             serve(config, protocol, service.listener.port(), service.backend);

@@ -92,10 +92,14 @@ pub struct Timeouts {
 }
 
 /// `[limits]`
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Default, Serialize)]
 pub struct Limits {
     /// Established flows.
-    pub flows: u32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub flows: Option<u32>,
+    /// Half-open flows of a listener above which new clients are challenged; 0: never.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub challenge_above: Option<u32>,
 }
 
 /// `[reconcile]`

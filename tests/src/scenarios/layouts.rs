@@ -84,7 +84,7 @@ fn failing_migration(interlude: &mut Interlude<'_, '_>) {
 fn larger_tables(lab: &Lab, interlude: &mut Interlude<'_, '_>) {
     let mut config = interlude.gateway.fresh_config();
     world::configure(&mut config, lab);
-    config.limits = Some(Limits { flows: MORE_FLOWS });
+    config.limits = Some(Limits { flows: Some(MORE_FLOWS), ..Limits::default() });
     interlude.gateway.write_config(&config);
     let before = flow_table(interlude.gateway);
     stop(interlude);

@@ -157,7 +157,8 @@ impl Churn {
 pub fn run(size: Size) -> Churn {
     let lab = Lab::with(Topology::builder().mode(Mode::Tc).tenants(RETIRED));
     let _npci = Nginx::start(&lab.npci, NPCI, &[lab.plan.npci_endpoint()]);
-    let stage = Stage::start(&lab, |config| config.limits = Some(Limits { flows: FLOWS }));
+    let stage =
+        Stage::start(&lab, |config| config.limits = Some(Limits { flows: Some(FLOWS), ..Limits::default() }));
     let capture = lab.topology().capture_far_end(&lab.npci, &lab.external, Keep::Headers);
     let pooled = Pooled::open(&lab.npci, &stage.aims(DRAINED.chain([RETIRED])), POOLED)
         .unwrap_or_else(|problem| panic!("the connections that are to stay: {problem}"));

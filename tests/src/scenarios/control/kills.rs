@@ -44,7 +44,8 @@ pub struct Kills {
 #[track_caller]
 pub fn run(rate: u32, lasting: Duration) -> Kills {
     let lab = Lab::new(Mode::Tc);
-    let mut stage = Stage::start(&lab, |config| config.limits = Some(Limits { flows: FLOWS }));
+    let mut stage =
+        Stage::start(&lab, |config| config.limits = Some(Limits { flows: Some(FLOWS), ..Limits::default() }));
     let aims = stage.aims(1..=TENANTS);
     let pooled = Pooled::open(&lab.npci, &aims, POOLED)
         .unwrap_or_else(|problem| panic!("the connections that are to stay: {problem}"));
