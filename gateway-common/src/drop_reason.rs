@@ -162,7 +162,7 @@ drop_reasons! {
         "Nothing: that is how a client gets in while its listener is flooded.";
     /// From a tenant's address, but not by the interface that this address is reached by.
     SourceSpoofed = 41, "source_spoofed",
-        "Somebody uses a tenant's address, or its packets and the answers take different ways: then set `source_check` to `loose`.";
+        "Somebody uses a tenant's address, or its packets and the answers take different ways: then set the tenant's `loose_source`.";
     /// The IP header was damaged on the way: its checksum is wrong.
     BadIpChecksum = 42, "bad_ip_checksum",
         "A broken cable, network card or router on the incoming side: look at its error counters.";

@@ -120,7 +120,7 @@ fn a_million_flows_are_looked_at_in_small_turns() {
     const FLOWS: u32 = 1_000_000;
     let lab = Lab::with(Topology::builder().mode(Mode::Tc).tenants(1));
     let world = World::start_with(&lab, |config| {
-        config.limits = Some(Limits { flows: Some(FLOWS), ..Limits::default() })
+        config.limits = Some(Limits { flows: Some(FLOWS), ..Limits::default() });
     });
     let map = MapData::from_pin(world.gateway.pins().map(names::FLOWS)).expect("the table is pinned");
     let now_ns = monotonic_ns();

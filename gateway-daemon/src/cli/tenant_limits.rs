@@ -25,6 +25,16 @@ pub struct LimitOptions {
     /// Largest TCP segment that its connections may agree on; 0 leaves it alone
     #[arg(long, value_name = "BYTES", group = "fields")]
     pub mss_clamp: Option<u32>,
+    /// Let its calls come in by other interfaces than the one that leads to it
+    #[arg(
+        long,
+        value_name = "BOOL",
+        num_args = 0..=1,
+        default_missing_value = "true",
+        require_equals = true,
+        group = "fields"
+    )]
+    pub loose_source: Option<bool>,
     /// Idle timeout of its established TCP connections; 0 is the node's
     #[arg(long, value_name = "SECONDS", group = "fields")]
     pub tcp_established_secs: Option<u32>,
@@ -52,6 +62,7 @@ impl LimitOptions {
         change(&mut tenant.reserved_ports, self.reserved_ports);
         change(&mut tenant.ports_per_destination, self.ports_per_destination);
         change(&mut tenant.mss_clamp, self.mss_clamp);
+        change(&mut tenant.loose_source, self.loose_source);
         let mut timeouts = tenant.timeouts.take().unwrap_or_default();
         change(&mut timeouts.tcp_established_secs, self.tcp_established_secs);
         change(&mut timeouts.udp_secs, self.udp_secs);

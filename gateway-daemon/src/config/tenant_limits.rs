@@ -22,6 +22,8 @@ pub struct TenantLimits {
     pub ports: TenantPorts,
     /// Largest TCP segment that its connections may agree on, in bytes.
     pub mss_clamp: Option<u16>,
+    /// May its packets come in elsewhere than where its route leads?
+    pub loose_source: bool,
     /// Its own idle timeouts.
     pub timeouts: TenantTimeouts,
 }

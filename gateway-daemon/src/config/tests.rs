@@ -234,6 +234,7 @@ fn limits_of_a_tenant_are_read() {
         new_flows: Some(NewFlows { per_second: 200, burst: None }),
         ports: TenantPorts::PerDestination(126),
         mss_clamp: None,
+        loose_source: false,
         timeouts: TenantTimeouts {
             tcp_established: Some(Duration::from_secs(86_400)),
             ..TenantTimeouts::default()

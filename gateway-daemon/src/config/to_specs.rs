@@ -60,6 +60,7 @@ fn limits(limits: &TenantLimits) -> TenantSpec {
         reserved_ports,
         ports_per_destination,
         mss_clamp: limits.mss_clamp.map(u32::from),
+        loose_source: unless(limits.loose_source, &false),
         timeouts: timeouts(&limits.timeouts),
         ..TenantSpec::default()
     }

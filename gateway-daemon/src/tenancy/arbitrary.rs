@@ -139,8 +139,10 @@ fn limits() -> BoxedStrategy<TenantSpec> {
     let flows = (rarely(vec![1, 10_000]), rarely(vec![50, 1_000]), rarely(vec![1, 2_000]));
     let ports = (rarely(vec![63, 20_000]), rarely(vec![1, 630]), rarely(vec![535, 1_260]));
     let hairpins = prop_oneof![8 => Just(Vec::new()), 2 => vec(text(&TENANTS), 1..3)];
-    (flows, ports, timeouts, hairpins)
-        .prop_map(|(flows, ports, (tcp_established_secs, udp_secs, allow_short_timeouts), hairpin_to)| {
+    let ways = (hairpins, option::weighted(0.1, any::<bool>()));
+    (flows, ports, timeouts, ways)
+        .prop_map(|(flows, ports, (tcp_established_secs, udp_secs, allow_short_timeouts), ways)| {
+            let (hairpin_to, loose_source) = ways;
             let timeouts = TimeoutsSpec { tcp_established_secs, udp_secs, allow_short_timeouts };
             TenantSpec {
                 hairpin_to,
@@ -150,6 +152,7 @@ fn limits() -> BoxedStrategy<TenantSpec> {
                 reserved_ports: ports.0,
                 ports_per_destination: ports.1,
                 mss_clamp: ports.2,
+                loose_source,
                 timeouts: (timeouts != TimeoutsSpec::default()).then_some(timeouts),
                 ..TenantSpec::default()
             }

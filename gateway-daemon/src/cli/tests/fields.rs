@@ -102,6 +102,7 @@ fn tenant() -> TenantSpec {
         reserved_ports: Some(630),
         ports_per_destination: Some(126),
         mss_clamp: Some(1_260),
+        loose_source: Some(true),
         timeouts: Some(timeouts()),
         pool: vec![pool("web"), pool("app")],
         listener: vec![listener()],
@@ -133,7 +134,7 @@ fn without_times(mut tenant: TenantSpec) -> TenantSpec {
 }
 
 const LIMITS: &str = "--hairpin-to bank-b --max-flows 5000 --new-flows-per-second 200 --new-flows-burst 400 \
-    --reserved-ports 630 --ports-per-destination 126 --mss-clamp 1260 --tcp-established-secs 600 --udp-secs 60 \
+    --reserved-ports 630 --ports-per-destination 126 --mss-clamp 1260 --loose-source --tcp-established-secs 600 --udp-secs 60 \
     --allow-short-timeouts";
 
 const POOL_FIELDS: &str = "--when-all-down drop --on-backend-down reset --slow-start 30 --check script \

@@ -16,6 +16,7 @@ pub(super) fn resolve(section: &file::Tenant, problems: &mut Problems) -> Tenant
         new_flows: new_flows(section, problems),
         ports: ports(section, problems),
         mss_clamp: section.mss_clamp.value.get().map(small),
+        loose_source: section.loose_source.value,
         timeouts: timeouts(&section.timeouts, problems),
     }
 }

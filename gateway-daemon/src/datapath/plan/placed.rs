@@ -188,7 +188,7 @@ impl Placer<'_> {
         TenantSettings {
             nat: tenant.nat_ip.get().into(),
             mss: limits.mss_clamp.unwrap_or(0),
-            flags: TenantFlags::default(),
+            flags: if limits.loose_source { TenantFlags::LOOSE_SOURCE } else { TenantFlags::default() },
             tcp_established_secs: limits.timeouts.tcp_established.map_or(0, seconds),
             udp_secs: limits.timeouts.udp.map_or(0, seconds),
             flows_max: limits.max_flows.unwrap_or(0),
