@@ -1,5 +1,7 @@
 //! Names of maps and programs, shared by the kernel side (as identifiers) and the daemon (as strings).
 
+use crate::forward::Stage;
+
 /// Array of one [`crate::abi::Settings`].
 pub const SETTINGS: &str = "SETTINGS";
 /// Hash: address to [`crate::abi::OwnedAddress`].
@@ -62,7 +64,7 @@ pub const TC_EXTERNAL: &str = "tc_external";
 /// TC program for interfaces on the tenants' side.
 pub const TC_INTERNAL: &str = "tc_internal";
 /// Programs of the stages in XDP, in the order of [`crate::forward::Stage::index`].
-pub const STAGE_PROGRAMS_XDP: [&str; 18] = [
+pub const STAGE_PROGRAMS_XDP: [&str; Stage::INDICES as usize] = [
     "xdp_quoted_external",
     "xdp_quoted_internal",
     "xdp_first_part_external",
@@ -83,7 +85,7 @@ pub const STAGE_PROGRAMS_XDP: [&str; 18] = [
     "xdp_note_internal",
 ];
 /// Programs of the stages in TC, in the same order.
-pub const STAGE_PROGRAMS_TC: [&str; 18] = [
+pub const STAGE_PROGRAMS_TC: [&str; Stage::INDICES as usize] = [
     "tc_quoted_external",
     "tc_quoted_internal",
     "tc_first_part_external",

@@ -5,7 +5,7 @@
 
 #![no_std]
 #![no_main]
-#![feature(asm_experimental_arch, core_intrinsics)]
+#![feature(asm_experimental_arch, core_intrinsics, macro_metavar_expr_concat)]
 #![expect(
     internal_features,
     reason = "atomic operations have no stable name on BPF: core offers them as intrinsics only"

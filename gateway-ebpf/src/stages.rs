@@ -59,218 +59,49 @@ fn run_tc(ctx: &TcContext, stage: Stage, side: Side) -> i32 {
     }
 }
 
-/// ICMP errors, external side.
-#[xdp]
-pub fn xdp_quoted_external(ctx: XdpContext) -> u32 {
-    run_xdp(&ctx, Stage::Quoted, Side::External)
+/// The programs of the stages: in XDP and TC, for both sides. Their names are made from the stage's, for
+/// [`gateway_common::names`] to say the same.
+macro_rules! stages {
+    ($($stage:ident: $name:ident,)*) => {
+        $(
+            program!(xdp, $name, External, external, $stage);
+            program!(xdp, $name, Internal, internal, $stage);
+            program!(tc, $name, External, external, $stage);
+            program!(tc, $name, Internal, internal, $stage);
+        )*
+
+        // Does not compile while a stage has no line here.
+        const _: fn(Stage) = |stage| match stage {
+            $(Stage::$stage => {})*
+        };
+        const _: () = assert!([$(Stage::$stage),*].len() == Stage::ALL.len(), "Stage::ALL lacks one");
+    };
 }
 
-/// ICMP errors, internal side.
-#[xdp]
-pub fn xdp_quoted_internal(ctx: XdpContext) -> u32 {
-    run_xdp(&ctx, Stage::Quoted, Side::Internal)
+/// One stage's program for a hook and a side.
+macro_rules! program {
+    (xdp, $name:ident, $Side:ident, $side:ident, $stage:ident) => {
+        #[xdp]
+        pub fn ${concat(xdp_, $name, _, $side)}(ctx: XdpContext) -> u32 {
+            run_xdp(&ctx, Stage::$stage, Side::$Side)
+        }
+    };
+    (tc, $name:ident, $Side:ident, $side:ident, $stage:ident) => {
+        #[classifier]
+        pub fn ${concat(tc_, $name, _, $side)}(ctx: TcContext) -> i32 {
+            run_tc(&ctx, Stage::$stage, Side::$Side)
+        }
+    };
 }
 
-/// First parts of datagrams, external side.
-#[xdp]
-pub fn xdp_first_part_external(ctx: XdpContext) -> u32 {
-    run_xdp(&ctx, Stage::FirstPart, Side::External)
-}
-
-/// First parts of datagrams, internal side.
-#[xdp]
-pub fn xdp_first_part_internal(ctx: XdpContext) -> u32 {
-    run_xdp(&ctx, Stage::FirstPart, Side::Internal)
-}
-
-/// Later parts of datagrams, external side.
-#[xdp]
-pub fn xdp_later_part_external(ctx: XdpContext) -> u32 {
-    run_xdp(&ctx, Stage::LaterPart, Side::External)
-}
-
-/// Later parts of datagrams, internal side.
-#[xdp]
-pub fn xdp_later_part_internal(ctx: XdpContext) -> u32 {
-    run_xdp(&ctx, Stage::LaterPart, Side::Internal)
-}
-
-/// Packets whose sender is told that they cannot go on, external side.
-#[xdp]
-pub fn xdp_tell_external(ctx: XdpContext) -> u32 {
-    run_xdp(&ctx, Stage::Tell, Side::External)
-}
-
-/// Packets whose sender is told that they cannot go on, internal side.
-#[xdp]
-pub fn xdp_tell_internal(ctx: XdpContext) -> u32 {
-    run_xdp(&ctx, Stage::Tell, Side::Internal)
-}
-
-/// ICMP errors, external side.
-#[classifier]
-pub fn tc_quoted_external(ctx: TcContext) -> i32 {
-    run_tc(&ctx, Stage::Quoted, Side::External)
-}
-
-/// ICMP errors, internal side.
-#[classifier]
-pub fn tc_quoted_internal(ctx: TcContext) -> i32 {
-    run_tc(&ctx, Stage::Quoted, Side::Internal)
-}
-
-/// First parts of datagrams, external side.
-#[classifier]
-pub fn tc_first_part_external(ctx: TcContext) -> i32 {
-    run_tc(&ctx, Stage::FirstPart, Side::External)
-}
-
-/// First parts of datagrams, internal side.
-#[classifier]
-pub fn tc_first_part_internal(ctx: TcContext) -> i32 {
-    run_tc(&ctx, Stage::FirstPart, Side::Internal)
-}
-
-/// Later parts of datagrams, external side.
-#[classifier]
-pub fn tc_later_part_external(ctx: TcContext) -> i32 {
-    run_tc(&ctx, Stage::LaterPart, Side::External)
-}
-
-/// Later parts of datagrams, internal side.
-#[classifier]
-pub fn tc_later_part_internal(ctx: TcContext) -> i32 {
-    run_tc(&ctx, Stage::LaterPart, Side::Internal)
-}
-
-/// Packets whose sender is told that they cannot go on, external side.
-#[classifier]
-pub fn tc_tell_external(ctx: TcContext) -> i32 {
-    run_tc(&ctx, Stage::Tell, Side::External)
-}
-
-/// Packets whose sender is told that they cannot go on, internal side.
-#[classifier]
-pub fn tc_tell_internal(ctx: TcContext) -> i32 {
-    run_tc(&ctx, Stage::Tell, Side::Internal)
-}
-
-/// Connections to crowded listeners, and answers to challenges, external side.
-#[xdp]
-pub fn xdp_challenge_external(ctx: XdpContext) -> u32 {
-    run_xdp(&ctx, Stage::Challenge, Side::External)
-}
-
-/// Connections to crowded listeners, and answers to challenges, internal side.
-#[xdp]
-pub fn xdp_challenge_internal(ctx: XdpContext) -> u32 {
-    run_xdp(&ctx, Stage::Challenge, Side::Internal)
-}
-
-/// Connections to crowded listeners, and answers to challenges, external side.
-#[classifier]
-pub fn tc_challenge_external(ctx: TcContext) -> i32 {
-    run_tc(&ctx, Stage::Challenge, Side::External)
-}
-
-/// Connections to crowded listeners, and answers to challenges, internal side.
-#[classifier]
-pub fn tc_challenge_internal(ctx: TcContext) -> i32 {
-    run_tc(&ctx, Stage::Challenge, Side::Internal)
-}
-
-/// Packets of no known flow, external side.
-#[xdp]
-pub fn xdp_open_external(ctx: XdpContext) -> u32 {
-    run_xdp(&ctx, Stage::Open, Side::External)
-}
-
-/// Packets of no known flow, internal side.
-#[xdp]
-pub fn xdp_open_internal(ctx: XdpContext) -> u32 {
-    run_xdp(&ctx, Stage::Open, Side::Internal)
-}
-
-/// Packets of no known flow, external side.
-#[classifier]
-pub fn tc_open_external(ctx: TcContext) -> i32 {
-    run_tc(&ctx, Stage::Open, Side::External)
-}
-
-/// Packets of no known flow, internal side.
-#[classifier]
-pub fn tc_open_internal(ctx: TcContext) -> i32 {
-    run_tc(&ctx, Stage::Open, Side::Internal)
-}
-
-/// SYNs whose segment size may be too large, external side.
-#[xdp]
-pub fn xdp_handshake_external(ctx: XdpContext) -> u32 {
-    run_xdp(&ctx, Stage::Handshake, Side::External)
-}
-
-/// SYNs whose segment size may be too large, internal side.
-#[xdp]
-pub fn xdp_handshake_internal(ctx: XdpContext) -> u32 {
-    run_xdp(&ctx, Stage::Handshake, Side::Internal)
-}
-
-/// SYNs whose segment size may be too large, external side.
-#[classifier]
-pub fn tc_handshake_external(ctx: TcContext) -> i32 {
-    run_tc(&ctx, Stage::Handshake, Side::External)
-}
-
-/// SYNs whose segment size may be too large, internal side.
-#[classifier]
-pub fn tc_handshake_internal(ctx: TcContext) -> i32 {
-    run_tc(&ctx, Stage::Handshake, Side::Internal)
-}
-
-/// Flows that are entered, external side.
-#[xdp]
-pub fn xdp_enter_external(ctx: XdpContext) -> u32 {
-    run_xdp(&ctx, Stage::Enter, Side::External)
-}
-
-/// Flows that are entered, internal side.
-#[xdp]
-pub fn xdp_enter_internal(ctx: XdpContext) -> u32 {
-    run_xdp(&ctx, Stage::Enter, Side::Internal)
-}
-
-/// First parts whose datagram is noted, external side.
-#[xdp]
-pub fn xdp_note_external(ctx: XdpContext) -> u32 {
-    run_xdp(&ctx, Stage::Note, Side::External)
-}
-
-/// First parts whose datagram is noted, internal side.
-#[xdp]
-pub fn xdp_note_internal(ctx: XdpContext) -> u32 {
-    run_xdp(&ctx, Stage::Note, Side::Internal)
-}
-
-/// Flows that are entered, external side.
-#[classifier]
-pub fn tc_enter_external(ctx: TcContext) -> i32 {
-    run_tc(&ctx, Stage::Enter, Side::External)
-}
-
-/// Flows that are entered, internal side.
-#[classifier]
-pub fn tc_enter_internal(ctx: TcContext) -> i32 {
-    run_tc(&ctx, Stage::Enter, Side::Internal)
-}
-
-/// First parts whose datagram is noted, external side.
-#[classifier]
-pub fn tc_note_external(ctx: TcContext) -> i32 {
-    run_tc(&ctx, Stage::Note, Side::External)
-}
-
-/// First parts whose datagram is noted, internal side.
-#[classifier]
-pub fn tc_note_internal(ctx: TcContext) -> i32 {
-    run_tc(&ctx, Stage::Note, Side::Internal)
+stages! {
+    Quoted: quoted,
+    FirstPart: first_part,
+    LaterPart: later_part,
+    Tell: tell,
+    Challenge: challenge,
+    Open: open,
+    Handshake: handshake,
+    Enter: enter,
+    Note: note,
 }
