@@ -117,6 +117,25 @@ pub const EXPIRE_BATCH: usize = 8;
 /// Bytes of the events ring buffer. When the daemon is too slow to empty it events are lost, packets are not.
 pub const EVENTS_BYTES: u32 = 64 * 1024;
 
+/// Bytes of the ring buffer through which the data path tells those who watch it, and hands over captured frames. When it
+/// is full, records are lost and counted, packets are not. At 192 bytes of each frame it holds 4,500 packets, before and
+/// after translation.
+pub const TAP_BYTES: u32 = 2 * 1024 * 1024;
+
+/// Bytes of a frame that can be captured.
+pub const TAP_FRAME_MAX: usize = 4_064;
+
+/// Bytes of a frame that hold all headers that anybody can want to see: tagged Ethernet, IPv4 and TCP with all options, or
+/// an ICMP error with the headers that it quotes.
+pub const TAP_HEADERS_LEN: u32 = 192;
+
+/// Drops told of in a second by each CPU; more are left out and counted. So a flood costs its watcher a bounded effort.
+pub const TAP_DROPS_PER_SECOND: u32 = 250;
+
+/// The same for flows that begin and end.
+pub const TAP_FLOWS_PER_SECOND: u32 = 1_000;
+
 const _: () = assert!(TENANTS_MAX <= u16::MAX as u32, "TenantId is 16 bits wide");
 const _: () = assert!(HELD_BYTES.is_power_of_two(), "the kernel wants a power of two");
+const _: () = assert!(TAP_BYTES.is_power_of_two(), "the kernel wants a power of two");
 const _: () = assert!(EVENTS_BYTES.is_power_of_two(), "the kernel wants a power of two");

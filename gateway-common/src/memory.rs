@@ -11,7 +11,9 @@ use crate::{
     forward::Plan,
     limits::HELD_FRAME_MAX,
     packet::{Packet, Refused, Window, WindowMut},
-    tables::{DatagramSlot, FlowSlot, FlowTable, Insertion, Pace, RingSlot, Route, RouteQuery, Tables},
+    tables::{
+        DatagramSlot, FlowChange, FlowSlot, FlowTable, Insertion, Pace, RingSlot, Route, RouteQuery, Tables,
+    },
     wire::ethernet::{HEADER_LEN, TAG_LEN, link_len},
 };
 use std::{
@@ -319,6 +321,8 @@ pub struct MemoryTables {
     pub tenants: RefCell<BTreeMap<TenantId, TenantStats>>,
     /// What the daemon was told.
     pub events: RefCell<Vec<Event>>,
+    /// What watchers were told: whose flow, its opener's key and that of the answers.
+    pub changes: RefCell<Vec<(FlowChange, TenantId, [FlowKey; 2])>>,
     /// The room for a plan.
     pub plan: PlanRoom,
 }
@@ -513,5 +517,9 @@ impl Tables for MemoryTables {
 
     fn report(&self, event: &Event) {
         self.events.borrow_mut().push(*event);
+    }
+
+    fn flow_changed(&self, change: FlowChange, tenant: TenantId, [original, reply]: [&FlowKey; 2]) {
+        self.changes.borrow_mut().push((change, tenant, [*original, *reply]));
     }
 }

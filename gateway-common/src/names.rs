@@ -55,6 +55,19 @@ pub const STAGES_XDP: &str = "STAGES_XDP";
 /// Programs of [`crate::forward::Stage`] in TC.
 pub const STAGES_TC: &str = "STAGES_TC";
 
+/// Array of one [`crate::abi::Tap`]: what is watched.
+pub const TAP: &str = "TAP";
+/// Ring buffer of records that start with a [`crate::abi::TapHead`].
+pub const TAP_RING: &str = "TAP_RING";
+/// Per-CPU array of one [`crate::abi::TapCounts`].
+pub const TAP_COUNTS: &str = "TAP_COUNTS";
+/// Programs that take the place of others while somebody watches, in XDP: see [`crate::forward::Stage::tap_index`].
+pub const TAPS_XDP: &str = "TAPS_XDP";
+/// The same in TC.
+pub const TAPS_TC: &str = "TAPS_TC";
+/// What the name of such a program has in front of the name of the one that it takes the place of.
+pub const TAPPED: &str = "tapped_";
+
 /// XDP program for interfaces on NPCI's side.
 pub const XDP_EXTERNAL: &str = "xdp_external";
 /// XDP program for interfaces on the tenants' side.

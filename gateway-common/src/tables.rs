@@ -5,8 +5,9 @@ use core::ops::DerefMut;
 use crate::{
     abi::{
         Addr, AllowKey, Backend, ClientKey, Counter, CtEntry, DatagramHead, DatagramKey, DestinationKey,
-        EntryFlags, EntryView, Event, FlowKey, HairpinKey, Interface, LinkAddresses, Listener, ListenerKey,
-        OwnedAddress, Place, Pool, RingKey, Seen, Settings, State, TenantId, TenantSettings, TenantSource,
+        EntryFlags, EntryView, Event, FlowEnd, FlowKey, HairpinKey, Interface, LinkAddresses, Listener,
+        ListenerKey, OwnedAddress, Place, Pool, RingKey, Seen, Settings, State, TenantId, TenantSettings,
+        TenantSource,
     },
     drop_reason::DropReason,
     forward::Plan,
@@ -19,6 +20,15 @@ pub enum FlowTable {
     Established,
     /// Flows that one end has opened. Bounded, and all that a flood can fill.
     HalfOpen,
+}
+
+/// What happened to a flow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FlowChange {
+    /// It was opened.
+    Opened,
+    /// It ended.
+    Ended(FlowEnd),
 }
 
 /// The outcome of an insertion that must not replace anything.
@@ -269,4 +279,9 @@ pub trait Tables {
 
     /// Tells the daemon something rare. May be lost.
     fn report(&self, event: &Event);
+
+    /// Tells whoever watches that a flow of `tenant` began or ended; `keys` are its opener's and the answers'. Nobody does
+    /// in most tables.
+    #[inline(always)]
+    fn flow_changed(&self, _change: FlowChange, _tenant: TenantId, _keys: [&FlowKey; 2]) {}
 }

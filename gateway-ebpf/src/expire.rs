@@ -26,7 +26,7 @@ pub fn expire(ctx: XdpContext) -> u32 {
     } else {
         FlowTable::HalfOpen
     };
-    let tables = KernelTables::<Xdp>::new(ctx.ctx.cast());
+    let tables = KernelTables::<Xdp, true>::new(ctx.ctx.cast());
     let now_ns = now_ns();
     let mut expired = 0;
     for index in 0..EXPIRE_BATCH {

@@ -30,6 +30,8 @@ mod maps;
 mod resume;
 mod route;
 mod stages;
+mod tap;
+mod tapped;
 
 use aya_ebpf::{
     bindings::{TC_ACT_SHOT, TC_ACT_UNSPEC, xdp_action},
@@ -51,77 +53,139 @@ use route::{Tc, Xdp};
 /// Interfaces on NPCI's side.
 #[xdp]
 pub fn xdp_external(ctx: XdpContext) -> u32 {
-    xdp_gateway(&ctx, Side::External)
+    tap::divert_xdp(&ctx, None, Side::External);
+    xdp_gateway::<false>(&ctx, Side::External)
 }
 
 /// Interfaces on the tenants' side.
 #[xdp]
 pub fn xdp_internal(ctx: XdpContext) -> u32 {
-    xdp_gateway(&ctx, Side::Internal)
+    tap::divert_xdp(&ctx, None, Side::Internal);
+    xdp_gateway::<false>(&ctx, Side::Internal)
 }
 
 /// Interfaces on NPCI's side.
 #[classifier]
 pub fn tc_external(ctx: TcContext) -> i32 {
-    tc_gateway(&ctx, Side::External)
+    tap::divert_tc(&ctx, None, Side::External);
+    tc_gateway::<false>(&ctx, Side::External)
 }
 
 /// Interfaces on the tenants' side.
 #[classifier]
 pub fn tc_internal(ctx: TcContext) -> i32 {
-    tc_gateway(&ctx, Side::Internal)
+    tap::divert_tc(&ctx, None, Side::Internal);
+    tc_gateway::<false>(&ctx, Side::Internal)
 }
 
 #[inline(always)]
-fn xdp_gateway(ctx: &XdpContext, side: Side) -> u32 {
-    let tables = KernelTables::<Xdp>::new(ctx.ctx.cast());
+fn xdp_gateway<const TAPPED: bool>(ctx: &XdpContext, side: Side) -> u32 {
+    let tables = KernelTables::<Xdp, TAPPED>::new(ctx.ctx.cast());
+    if TAPPED {
+        tap::begin::<Xdp>(ctx.ctx.cast(), side);
+    }
     match forward::begin(&mut XdpPacket(ctx), &tables, side, now_ns()) {
-        Step::Done(verdict) => xdp_action(ctx, verdict),
+        Step::Done(verdict) => xdp_done::<TAPPED>(ctx, verdict),
         Step::Next(stage) => stages::enter_xdp(ctx, &tables, stage, side),
     }
 }
 
+/// The packet's way ends here, as the verdict says.
+#[inline(always)]
+fn xdp_done<const TAPPED: bool>(ctx: &XdpContext, verdict: Verdict) -> u32 {
+    if TAPPED {
+        let action = xdp_action::<TAPPED>(ctx, verdict);
+        tap::end::<Xdp>(ctx.ctx.cast(), action);
+        return action;
+    }
+    xdp_action::<TAPPED>(ctx, verdict)
+}
+
+/// Drops a packet that the engine could not be asked about.
+#[inline(always)]
+fn xdp_undecided<const TAPPED: bool>(
+    ctx: &XdpContext,
+    tables: &KernelTables<Xdp, TAPPED>,
+    reason: DropReason,
+) -> u32 {
+    tables.count_drop(reason, TenantId::NONE);
+    if TAPPED {
+        tap::end::<Xdp>(ctx.ctx.cast(), xdp_action::XDP_DROP);
+    }
+    xdp_action::XDP_DROP
+}
+
 /// Carries a verdict out.
 #[inline(always)]
-fn xdp_action(ctx: &XdpContext, verdict: Verdict) -> u32 {
+fn xdp_action<const TAPPED: bool>(ctx: &XdpContext, verdict: Verdict) -> u32 {
     log::warn_if_broken(ctx, verdict);
     match verdict {
         Verdict::Pass => xdp_action::XDP_PASS,
         // Not XDP_TX: on veth that wakes the far end only if it has an XDP program too (veth_xdp_flush, as of 6.18).
         // Forwarding needs devices that take redirects anyway.
-        Verdict::Reply => redirect(ctx.ingress_ifindex() as u32) as u32,
-        Verdict::Redirect { ifindex } => redirect(ifindex) as u32,
+        Verdict::Reply => send::<Xdp, TAPPED>(ctx.ingress_ifindex() as u32) as u32,
+        Verdict::Redirect { ifindex } => send::<Xdp, TAPPED>(ifindex) as u32,
         // XDP has no neighbour resolution: `process` drops such packets with a reason.
         Verdict::Drop(_) | Verdict::Held | Verdict::RedirectNeighbour { .. } => xdp_action::XDP_DROP,
     }
 }
 
 #[inline(always)]
-fn tc_gateway(ctx: &TcContext, side: Side) -> i32 {
-    let tables = KernelTables::<Tc>::new(ctx.skb.skb.cast());
+fn tc_gateway<const TAPPED: bool>(ctx: &TcContext, side: Side) -> i32 {
+    let tables = KernelTables::<Tc, TAPPED>::new(ctx.skb.skb.cast());
+    if TAPPED {
+        tap::begin::<Tc>(ctx.skb.skb.cast(), side);
+    }
     let Some(mut packet) = <TcPacket<'_>>::new(ctx, HEADERS_MAX) else {
-        tables.count_drop(DropReason::NotLinear, TenantId::NONE);
-        return TC_ACT_SHOT;
+        return tc_undecided(ctx, &tables, DropReason::NotLinear);
     };
     match forward::begin(&mut packet, &tables, side, now_ns()) {
-        Step::Done(verdict) => tc_action(ctx, &packet, verdict),
+        Step::Done(verdict) => tc_done::<TAPPED>(ctx, &packet, verdict),
         Step::Next(stage) => stages::enter_tc(ctx, &tables, stage, side),
     }
 }
 
+/// As [`xdp_done`].
+#[inline(always)]
+fn tc_done<const TAPPED: bool>(ctx: &TcContext, packet: &TcPacket<'_>, verdict: Verdict) -> i32 {
+    if TAPPED {
+        let action = tc_action::<TAPPED>(ctx, packet, verdict);
+        tap::end::<Tc>(ctx.skb.skb.cast(), action as u32);
+        return action;
+    }
+    tc_action::<TAPPED>(ctx, packet, verdict)
+}
+
+/// As [`xdp_undecided`].
+#[inline(always)]
+fn tc_undecided<const TAPPED: bool>(
+    ctx: &TcContext,
+    tables: &KernelTables<Tc, TAPPED>,
+    reason: DropReason,
+) -> i32 {
+    tables.count_drop(reason, TenantId::NONE);
+    if TAPPED {
+        tap::end::<Tc>(ctx.skb.skb.cast(), TC_ACT_SHOT as u32);
+    }
+    TC_ACT_SHOT
+}
+
 /// Carries a verdict out.
 #[inline(always)]
-fn tc_action(ctx: &TcContext, packet: &TcPacket<'_>, verdict: Verdict) -> i32 {
+fn tc_action<const TAPPED: bool>(ctx: &TcContext, packet: &TcPacket<'_>, verdict: Verdict) -> i32 {
     log::warn_if_broken(ctx, verdict);
     match verdict {
         // "Next": other programs on the interface see the packet too.
         Verdict::Pass => TC_ACT_UNSPEC,
-        Verdict::Reply => redirect(packet.ifindex()) as i32,
-        Verdict::Redirect { ifindex } => redirect(ifindex) as i32,
-        // SAFETY: a helper call without pointers: null and length 0 mean "ask the routing table".
-        Verdict::RedirectNeighbour { ifindex } => unsafe {
-            bpf_redirect_neigh(ifindex, core::ptr::null_mut(), 0, 0) as i32
-        },
+        Verdict::Reply => send::<Tc, TAPPED>(packet.ifindex()) as i32,
+        Verdict::Redirect { ifindex } => send::<Tc, TAPPED>(ifindex) as i32,
+        Verdict::RedirectNeighbour { ifindex } => {
+            if TAPPED {
+                tap::note_way::<Tc>(ifindex);
+            }
+            // SAFETY: a helper call without pointers: null and length 0 mean "ask the routing table".
+            unsafe { bpf_redirect_neigh(ifindex, core::ptr::null_mut(), 0, 0) as i32 }
+        }
         Verdict::Drop(_) | Verdict::Held => TC_ACT_SHOT,
     }
 }
@@ -132,6 +196,14 @@ fn tc_action(ctx: &TcContext, packet: &TcPacket<'_>, verdict: Verdict) -> i32 {
 pub(crate) fn now_ns() -> u64 {
     // SAFETY: a helper call without arguments.
     unsafe { bpf_ktime_get_coarse_ns() }
+}
+
+#[inline(always)]
+fn send<F: tap::Frame, const TAPPED: bool>(ifindex: u32) -> i64 {
+    if TAPPED {
+        tap::note_way::<F>(ifindex);
+    }
+    redirect(ifindex)
 }
 
 #[inline(always)]

@@ -1,6 +1,6 @@
 //! The maps, and the packet engine's [`Tables`] on top of them.
 
-use crate::route::Hook;
+use crate::{route::Hook, tap};
 use aya_ebpf::{
     bindings::BPF_NOEXIST,
     macros::map,
@@ -24,7 +24,9 @@ use gateway_common::{
     drop_reason::DropReason,
     forward::{Plan, Stage},
     limits::{self, HALF_OPEN_PLACES},
-    tables::{DatagramSlot, FlowSlot, FlowTable, Insertion, Pace, RingSlot, Route, RouteQuery, Tables},
+    tables::{
+        DatagramSlot, FlowChange, FlowSlot, FlowTable, Insertion, Pace, RingSlot, Route, RouteQuery, Tables,
+    },
 };
 
 /// Errno of an update that must not replace an entry.
@@ -110,13 +112,14 @@ const _: () = assert!(align_of::<Plan>() <= 8, "a map value is aligned to 8 byte
 #[map]
 static NEW_ENTRY: PerCpuArray<CtEntry> = PerCpuArray::with_max_entries(1, 0);
 
-/// The maps, and the context that the kernel's routing table wants to see.
-pub struct KernelTables<H> {
+/// The maps, and the context that the kernel's routing table wants to see. Those that are `TAPPED` also tell whoever
+/// watches.
+pub struct KernelTables<H, const TAPPED: bool> {
     ctx: *mut c_void,
     hook: PhantomData<H>,
 }
 
-impl<H: Hook> KernelTables<H> {
+impl<H: Hook, const TAPPED: bool> KernelTables<H, TAPPED> {
     /// For the run of a program with this XDP or TC context.
     #[inline(always)]
     pub const fn new(ctx: *mut c_void) -> Self {
@@ -425,7 +428,7 @@ fn copied<K, V: Copy>(map: &HashMap<K, V>, key: &K) -> Option<V> {
     unsafe { map.get(key).copied() }
 }
 
-impl<H: Hook> Tables for KernelTables<H> {
+impl<H: Hook + tap::Frame, const TAPPED: bool> Tables for KernelTables<H, TAPPED> {
     type Slot = Slot;
     type Datagram = DatagramInPlace;
     type Ring = RingInPlace;
@@ -627,6 +630,9 @@ impl<H: Hook> Tables for KernelTables<H> {
 
     #[inline(always)]
     fn count_drop(&self, reason: DropReason, tenant: TenantId) {
+        if TAPPED {
+            tap::note_drop::<H>(reason, tenant);
+        }
         add(&DROPS, u32::from(reason as u8), 1);
         if tenant != TenantId::NONE {
             tenant_stats(tenant, |stats| stats.dropped_packets += 1);
@@ -635,6 +641,9 @@ impl<H: Hook> Tables for KernelTables<H> {
 
     #[inline(always)]
     fn count_translated(&self, tenant: TenantId, to_external: bool, bytes: u64) {
+        if TAPPED {
+            tap::note_tenant::<H>(tenant);
+        }
         tenant_stats(tenant, |stats| stats.add_packet(to_external, bytes));
     }
 
@@ -647,5 +656,12 @@ impl<H: Hook> Tables for KernelTables<H> {
     fn report(&self, event: &Event) {
         // A full ring means that the daemon is behind or gone: the packet's fate does not depend on it.
         let _lost = EVENTS.output::<Event>(event, 0);
+    }
+
+    #[inline(always)]
+    fn flow_changed(&self, change: FlowChange, tenant: TenantId, [original, reply]: [&FlowKey; 2]) {
+        if TAPPED {
+            tap::flow_changed(change, tenant, original, reply);
+        }
     }
 }

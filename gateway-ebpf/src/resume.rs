@@ -5,9 +5,12 @@ use crate::{
     context::{HEADERS_MAX, KeptPacket},
     maps::KernelTables,
     now_ns,
-    route::Tc,
+    route::Kept,
+    tap,
 };
-use aya_ebpf::{helpers::generated::bpf_clone_redirect, macros::classifier, programs::TcContext};
+use aya_ebpf::{
+    bindings::TC_ACT_SHOT, helpers::generated::bpf_clone_redirect, macros::classifier, programs::TcContext,
+};
 use gateway_common::{
     abi::Side,
     forward,
@@ -30,11 +33,18 @@ pub fn resume_internal(ctx: TcContext) -> i32 {
 /// Sends the part on if its first part is known by now.
 #[inline(always)]
 fn resume(ctx: &TcContext, side: Side) -> i32 {
-    let tables = KernelTables::<Tc>::new(ctx.skb.skb.cast());
+    // Few packets come here: there is one program for both, whether anybody watches or not.
+    let tables = KernelTables::<Kept, true>::new(ctx.skb.skb.cast());
     let Some(mut packet) = KeptPacket::new(ctx, HEADERS_MAX) else {
         return RESUME_DROPPED;
     };
-    match forward::resume(&mut packet, &tables, side, now_ns()) {
+    tap::begin::<Kept>(ctx.skb.skb.cast(), side);
+    let verdict = forward::resume(&mut packet, &tables, side, now_ns());
+    if let Verdict::Redirect { ifindex } = verdict {
+        tap::note_way::<Kept>(ifindex);
+    }
+    tap::end::<Kept>(ctx.skb.skb.cast(), TC_ACT_SHOT as u32);
+    match verdict {
         Verdict::Redirect { ifindex } => {
             // SAFETY: the context of this run. Unlike `bpf_redirect` this sends by itself, in a test run, too.
             let sent = unsafe { bpf_clone_redirect(ctx.skb.skb, ifindex, 0) };

@@ -60,6 +60,16 @@ impl Hook for Tc {
     }
 }
 
+/// TC in a run of the daemon's, on a packet that was kept.
+pub struct Kept;
+
+impl Hook for Kept {
+    #[inline(always)]
+    fn checked_len(ctx: *mut c_void, query: &RouteQuery) -> u16 {
+        Tc::checked_len(ctx, query)
+    }
+}
+
 /// Words of 64 bits in the kernel's structure.
 const WORDS: usize = core::mem::size_of::<FibParameters>() / 8;
 const _: () = assert!(WORDS * 8 == core::mem::size_of::<FibParameters>());

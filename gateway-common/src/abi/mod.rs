@@ -16,6 +16,7 @@ mod policy;
 mod pool;
 mod settings;
 mod stats;
+mod tap;
 mod tenant;
 
 pub use address::{Addr, AddressKind, LinkAddresses, Mac, OwnedAddress, Port};
@@ -32,6 +33,7 @@ pub use policy::{
 pub use pool::{Backend, Pool, PoolFlags};
 pub use settings::{Settings, SettingsFlags, Timeouts};
 pub use stats::{Counter, TenantStats};
+pub use tap::{FlowEnd, Tap, TapCounts, TapFate, TapFlow, TapFrame, TapHead, TapKind};
 pub use tenant::{HairpinKey, TenantFlags, TenantSettings, TenantUse};
 
 /// Declares that a type may cross the kernel border: plain bytes, the stated size, and (in user space) `aya::Pod`.
@@ -77,4 +79,9 @@ abi! {
     Backend: 8,
     Settings: 160,
     TenantStats: 48,
+    Tap: 16,
+    TapHead: 32,
+    TapFlow: 64,
+    TapFrame: 4096,
+    TapCounts: 48,
 }

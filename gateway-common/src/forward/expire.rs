@@ -3,7 +3,7 @@
 
 use super::known;
 use crate::{
-    abi::{EntryFlags, EntryView, FlowKey, State, Timeouts},
+    abi::{EntryFlags, EntryView, FlowEnd, FlowKey, State, Timeouts},
     conntrack,
     tables::{FlowSlot as _, FlowTable, Tables},
 };
@@ -50,13 +50,14 @@ pub fn expire<T: Tables>(tables: &T, table: FlowTable, key: &FlowKey, now_ns: u6
         return Expiry::Kept;
     }
     if is_quarantined_first(table, &entry, &timeouts) {
+        known::tell_end(tables, key, &entry, FlowEnd::Expired);
         hit.slot.end(key, EntryFlags::EXPIRED, now_ns);
         if let Some(pair) = &pair {
             pair.slot.end(&entry.pair, EntryFlags::EXPIRED, now_ns);
         }
         return Expiry::Quarantined;
     }
-    known::forget(tables, table, key, &entry);
+    known::forget(tables, table, key, &entry, FlowEnd::Expired);
     if entry.flags.contains(EntryFlags::EXPIRED) { Expiry::Released } else { Expiry::Expired }
 }
 

@@ -3,7 +3,7 @@
 
 use super::{Flow, known};
 use crate::{
-    abi::{ClientKey, Counter, EntryFlags, FlowKey, Place, Port, RingKey, Side},
+    abi::{ClientKey, Counter, EntryFlags, FlowEnd, FlowKey, Place, Port, RingKey, Side},
     limits::{CHALLENGE_LINGER_NS, HALF_OPEN_PLACES},
     tables::{FlowTable, RingSlot as _, Tables},
 };
@@ -77,7 +77,7 @@ pub fn take_place<T: Tables>(tables: &T, original: &FlowKey, flow: &Flow) {
 #[inline(always)]
 fn evict<T: Tables>(tables: &T, key: &FlowKey) {
     if let Some(hit) = known::find_in(tables, FlowTable::HalfOpen, key) {
-        known::forget(tables, FlowTable::HalfOpen, key, &hit.entry);
+        known::forget(tables, FlowTable::HalfOpen, key, &hit.entry, FlowEnd::Evicted);
         tables.count(Counter::HalfOpenEvicted, 1);
     }
 }

@@ -4,11 +4,11 @@ use bytemuck::Zeroable as _;
 
 use super::{Break, Flow, Stage, admit};
 use crate::{
-    abi::{Counter, CtEntry, EntryFlags, EntryView, FlowKey, Seen, State},
+    abi::{Counter, CtEntry, EntryFlags, EntryView, FlowEnd, FlowKey, Seen, State},
     conntrack::{self, Segment},
     drop_reason::DropReason,
     limits::LAST_SEEN_GRANULARITY_NS,
-    tables::{FlowSlot, FlowTable, Insertion, Tables},
+    tables::{FlowChange, FlowSlot, FlowTable, Insertion, Tables},
     wire::transport::Transport,
 };
 
@@ -79,16 +79,28 @@ fn find_pair_in<T: Tables>(tables: &T, table: FlowTable, key: &FlowKey, pair: &m
     }
 }
 
-/// Deletes a flow whose tuple is used again for another target.
+/// Deletes a flow, which ends by that.
 #[inline(always)]
-pub fn forget<T: Tables>(tables: &T, table: FlowTable, key: &FlowKey, entry: &EntryView) {
+pub fn forget<T: Tables>(tables: &T, table: FlowTable, key: &FlowKey, entry: &EntryView, end: FlowEnd) {
     let is_original = entry.flags.contains(EntryFlags::ORIGINAL);
     let (original, reply) = if is_original { (key, &entry.pair) } else { (&entry.pair, key) };
     // Whoever deletes the original's entry counts: two may forget a flow at the same time.
     if tables.remove(table, original) {
         admit::release(tables, entry.tenant);
+        tell_end(tables, key, entry, end);
     }
     tables.remove(table, reply);
+}
+
+/// Tells of the end of a flow, unless that was done when it went into quarantine.
+#[inline(always)]
+pub fn tell_end<T: Tables>(tables: &T, key: &FlowKey, entry: &EntryView, end: FlowEnd) {
+    if entry.flags.contains(EntryFlags::EXPIRED) {
+        return;
+    }
+    let is_original = entry.flags.contains(EntryFlags::ORIGINAL);
+    let keys = if is_original { [key, &entry.pair] } else { [&entry.pair, key] };
+    tables.flow_changed(FlowChange::Ended(end), entry.tenant, keys);
 }
 
 /// Looks a key up in one table.

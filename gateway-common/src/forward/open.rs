@@ -11,7 +11,7 @@ use crate::{
     limits::PORT_TRIES_MAX,
     maglev,
     port_slice::PortShare,
-    tables::{FlowTable, Insertion, Tables},
+    tables::{FlowChange, FlowTable, Insertion, Tables},
     wire::transport::Transport,
 };
 
@@ -143,6 +143,7 @@ fn try_enter<T: Tables>(
             tables.count(Counter::FlowsOpened, 1);
             tables.count(Counter::ports_found(attempt), 1);
             tables.count_opened(flow.tenant);
+            tables.flow_changed(FlowChange::Opened, flow.tenant, [&transport.key, &flow.pair]);
             Ok(Opened::New)
         }
         Insertion::Exists => {

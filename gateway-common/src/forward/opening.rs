@@ -10,7 +10,7 @@ use super::{
     refuse, step,
 };
 use crate::{
-    abi::{Seen, Side, TenantFlags, TenantId},
+    abi::{FlowEnd, Seen, Side, TenantFlags, TenantId},
     drop_reason::DropReason,
     packet::Packet,
     tables::Tables,
@@ -142,7 +142,7 @@ fn track<T: Tables>(tables: &T, plan: &mut Plan, now_ns: u64) -> Result<(), Drop
         }
         // The tuple is used again, and policy now sends it elsewhere than the connection that ended; or the daemon ended
         // that, and resets what is left of it; or it idled out.
-        Some(hit) => known::forget(tables, hit.table, &transport.key, &hit.entry),
+        Some(hit) => known::forget(tables, hit.table, &transport.key, &hit.entry, FlowEnd::Replaced),
         None => {}
     }
     if open::enter(tables, flow, transport, now_ns)? == Opened::New {

@@ -74,6 +74,19 @@ impl Stage {
     #[expect(clippy::cast_possible_truncation, reason = "a handful")]
     pub const INDICES: u32 = 2 * Self::ALL.len() as u32;
 
+    /// The place, in the table of programs that watch, of the one that takes this stage's place; `None` is the common
+    /// path's.
+    #[inline(always)]
+    pub const fn tap_index(stage: Option<Self>, side: Side) -> u32 {
+        match stage {
+            None => side as u32,
+            Some(stage) => 2 + stage.index(side),
+        }
+    }
+
+    /// Size of that table.
+    pub const TAP_INDICES: u32 = 2 + Self::INDICES;
+
     /// Decides about a packet that came to this stage.
     #[inline(always)]
     pub fn run<P: Packet, T: Tables>(self, packet: &mut P, tables: &T, side: Side, now_ns: u64) -> Step {

@@ -13,6 +13,13 @@ pub struct Budget {
     pub stack: u32,
 }
 
+impl Budget {
+    /// Of the program in the place of this one while somebody watches.
+    const fn telling(self) -> Self {
+        Self { instructions: self.instructions + TELLING, ..self }
+    }
+}
+
 /// Every program of the object.
 ///
 /// The entry points had 3,550 to 3,750 instructions when this was written. Longer ones take longer to verify: the kernel
@@ -60,12 +67,19 @@ pub const BUDGETS: [Budget; 47] = [
     Budget { program: "xdp_note_internal", instructions: 4_000, stack: stack::LIMIT },
     Budget { program: "resume_external", instructions: 2_000, stack: stack::LIMIT },
     Budget { program: "resume_internal", instructions: 2_000, stack: stack::LIMIT },
-    Budget { program: "expire", instructions: 500, stack: 256 },
+    Budget { program: "expire", instructions: 600, stack: 256 },
     Budget { program: "bench_empty_tc", instructions: 2, stack: 32 },
     Budget { program: "bench_empty_xdp", instructions: 2, stack: 32 },
     Budget { program: "bench_forward_tc", instructions: 350, stack: 256 },
     Budget { program: "bench_forward_xdp", instructions: 350, stack: 256 },
 ];
+
+/// How the names of programs begin that take the place of others while somebody watches.
+const TAPPED: &str = "tapped_";
+
+/// What telling a watcher may add to the instructions of a program; these have no rows of their own. They had 250 to 460
+/// more when this was written.
+const TELLING: usize = 600;
 
 /// What a program costs.
 #[derive(Debug)]
@@ -90,8 +104,16 @@ impl Cost {
 }
 
 /// The budget of a program, if it has one.
-pub fn of(program: &str) -> Option<&'static Budget> {
-    BUDGETS.iter().find(|budget| budget.program == program)
+pub fn of(program: &str) -> Option<Budget> {
+    among(&BUDGETS, program)
+}
+
+fn among(budgets: &[Budget], program: &str) -> Option<Budget> {
+    let row = |program| budgets.iter().find(|budget| budget.program == program).copied();
+    match program.strip_prefix(TAPPED) {
+        Some(original) => row(original).map(Budget::telling),
+        None => row(program),
+    }
 }
 
 /// Where programs and budgets do not fit.
@@ -100,7 +122,7 @@ pub fn exceeded(listing: &Listing, costs: &[Cost], budgets: &[Budget]) -> Vec<St
     let mut complaints = Vec::new();
     for cost in costs {
         let program = name(cost.entry);
-        match budgets.iter().find(|budget| budget.program == program) {
+        match among(budgets, program) {
             Some(budget) => complaints.extend(too_much(budget, cost, &name)),
             None => complaints.push(format!("{program} has no budget: give it a row in {TABLE}")),
         }
@@ -115,16 +137,16 @@ pub fn exceeded(listing: &Listing, costs: &[Cost], budgets: &[Budget]) -> Vec<St
 /// Named in every complaint.
 const TABLE: &str = "xtask/src/check_ebpf/budget.rs";
 
-fn too_much<'a>(budget: &Budget, cost: &Cost, name: &impl Fn(usize) -> &'a str) -> Vec<String> {
+fn too_much<'a>(budget: Budget, cost: &Cost, name: &impl Fn(usize) -> &'a str) -> Vec<String> {
     let mut complaints = Vec::new();
-    let Budget { program, instructions, stack } = budget;
-    if cost.instructions > *instructions {
+    let (program, Budget { instructions, stack, .. }) = (name(cost.entry), budget);
+    if cost.instructions > instructions {
         complaints.push(format!(
             "{program} has {} instructions, its budget is {instructions}: make it shorter, or raise the number in {TABLE}",
             cost.instructions
         ));
     }
-    if cost.chain.bytes > *stack {
+    if cost.chain.bytes > stack {
         let chain: Vec<_> = cost.chain.functions.iter().map(|function| name(*function)).collect();
         complaints.push(format!(
             "{program} needs {} B of stack, its budget is {stack} (the limit is {}, frames count as multiples of {} as in \
@@ -180,6 +202,14 @@ mod tests {
         assert!(without.contains("tc_external has no budget"), "{without}");
         let gone = complaints(&[XDP, TC, Budget { program: "old", ..TC }]).remove(0);
         assert!(gone.contains("old has a budget, but is not in the object"), "{gone}");
+    }
+
+    #[test]
+    fn who_tells_may_cost_a_little_more_than_the_one_in_whose_place_it_is() {
+        let [plain, tapped] = ["xdp_external", "tapped_xdp_external"].map(|program| of(program).unwrap());
+        assert_eq!(tapped.instructions, plain.instructions + TELLING);
+        assert_eq!(tapped.stack, plain.stack);
+        assert!(of("tapped_nothing").is_none());
     }
 
     #[test]

@@ -3,10 +3,11 @@ use super::{
     world::{EXTERNAL_IF, INTERNAL_IF, NOW, Plan, SECOND, forward, send},
 };
 use crate::{
-    abi::{Counter, Side},
+    abi::{Counter, FlowEnd, Side},
     drop_reason::DropReason,
     limits::{self, CHALLENGE_LINGER_NS},
     memory::MemoryTables,
+    tables::FlowChange,
     verdict::Verdict,
     wire::checksum::compute,
 };
@@ -75,6 +76,10 @@ fn a_listener_has_no_more_half_open_flows_than_places_and_the_oldest_makes_way()
             .all(|verdict| matches!(verdict, Verdict::Redirect { .. }))
     );
     assert_eq!(tables.counter(Counter::HalfOpenEvicted), 1);
+    let changes = tables.changes.take();
+    let ended: Vec<_> = changes.iter().filter(|(change, ..)| !matches!(change, FlowChange::Opened)).collect();
+    let (_, tenant, keys) = changes[0];
+    assert_eq!(ended, [&(FlowChange::Ended(FlowEnd::Evicted), tenant, keys)], "the first");
     assert_eq!(tables.half_open.entries().len(), 2 * (HALF_OPEN_PLACES + 1), "and one of another listener");
     assert!(
         tables

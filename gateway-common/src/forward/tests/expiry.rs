@@ -3,15 +3,17 @@ use super::{
     world::{EXTERNAL_IF, INTERNAL_IF, NOW, Plan, SECOND, forward},
 };
 use crate::{
-    abi::{CtEntry, EntryFlags, FlowKey, Protocol, Seen, Side, State, TenantId},
+    abi::{CtEntry, EntryFlags, FlowEnd, FlowKey, Protocol, Seen, Side, State, TenantId},
     forward::{Expiry, expire},
     memory::MemoryTables,
-    tables::{FlowTable, Insertion, Tables as _},
+    tables::{FlowChange, FlowTable, Insertion, Tables as _},
 };
 use std::vec::Vec;
 
 const CLIENT: &str = "203.0.113.7:40000";
 const VIP: &str = "192.0.2.10:8441";
+/// Whose listener that is.
+const OWNER: TenantId = TenantId(1);
 
 /// A connection to tenant 1 after these segments of client (true) and backend; its two keys.
 fn connection(segments: &[(bool, u8)]) -> (MemoryTables, [FlowKey; 2]) {
@@ -52,7 +54,27 @@ fn an_idle_flow_goes_by_either_key_and_takes_both_entries_along() {
         assert_eq!(expire_at(NOW + 7_440 * SECOND + 1), Expiry::Expired);
         assert_eq!(entries(&tables), [0, 0]);
         assert_eq!(expire_at(NOW + 7_440 * SECOND + 1), Expiry::Missing);
+        let ended = FlowChange::Ended(FlowEnd::Expired);
+        assert_eq!(tables.changes.take(), [(FlowChange::Opened, OWNER, keys), (ended, OWNER, keys)]);
     }
+}
+
+#[test]
+fn a_connection_that_takes_the_place_of_another_ends_it() {
+    let (mut tables, keys) = connection(&[HANDSHAKE[0], HANDSHAKE[1], HANDSHAKE[2], (true, RST)]);
+    let elsewhere = end("198.18.99.9:8080");
+    for backend in tables.backends.values_mut() {
+        (backend.address, backend.port) = elsewhere;
+    }
+    let route = tables.routes[&keys[1].src];
+    tables.routes.insert(elsewhere.0, route);
+    let (_, sent) =
+        forward(&tables, Frame::tcp(SYN, CLIENT, VIP).packet(EXTERNAL_IF), Side::External, NOW + SECOND);
+    let reply = FlowKey::v4(Side::Internal, Protocol::Tcp, sent.dst, sent.src);
+    assert_eq!(sent.dst, elsewhere);
+    let changes = tables.changes.take();
+    let ended = FlowChange::Ended(FlowEnd::Replaced);
+    assert_eq!(changes[1..], [(ended, OWNER, keys), (FlowChange::Opened, OWNER, [keys[0], reply])]);
 }
 
 #[test]
