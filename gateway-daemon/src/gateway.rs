@@ -7,6 +7,7 @@
 //! | `scan` | goes round the flows, and ends those that are idle |
 //! | `heal` | compares the kernel with what it should hold, and repairs it |
 //! | `report`, `explain` | tell operators |
+//! | `watchers` | tells watchers what happens, and captures packets |
 //! | `attach`, `forwarding`, `routes` | interfaces: hooks, the kernel's switches, routes |
 
 mod apply;
@@ -21,6 +22,7 @@ mod report;
 mod routes;
 mod scan;
 mod signs;
+pub(crate) mod watchers;
 
 use std::{
     collections::{BTreeSet, HashSet},
@@ -50,6 +52,7 @@ use crate::{
         programs::{self, Attachment},
         reset::Injector,
         tables::Tables,
+        tap::Tap,
     },
     health::{
         BackendId, Standing, Standings,
@@ -88,6 +91,7 @@ pub struct Gateway {
     round: Mutex<scan::Round>,
     /// The pool whose slots are compared next.
     slots_turn: AtomicU32,
+    watchers: watchers::Watchers,
     /// Keeps other daemons, and `unload`, away from the pins.
     _lock: File,
 }
@@ -152,6 +156,7 @@ impl Gateway {
             migration.finish(&mut state.tables)?;
         }
         forwarding::switch_on(&config, &state.host)?;
+        let watchers = watchers::Watchers::new(Tap::take(&mut state.ebpf)?);
         let gateway = Self {
             config: ArcSwap::from_pointee(config),
             standings: ArcSwap::from_pointee(standings),
@@ -168,6 +173,7 @@ impl Gateway {
             upset: Notify::new(),
             round: Mutex::default(),
             slots_turn: AtomicU32::new(0),
+            watchers,
             _lock: lock,
         };
         gateway.forget_removed_tenants()?;

@@ -16,5 +16,6 @@ pub mod log;
 pub mod memory;
 pub mod metrics;
 pub mod notify;
+pub mod pcapng;
 pub mod store;
 pub mod tenancy;

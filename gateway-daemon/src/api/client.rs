@@ -164,16 +164,33 @@ impl Client {
         Err(serde_json::from_slice(&body).map_or_else(not_understood, ClientError::Refused))
     }
 
+    /// The answer to a request, piece by piece: however long it goes on, only its beginning has to come in time.
+    pub async fn follow(&self, ask: &Ask) -> Result<Pieces, ClientError> {
+        let timed_out = |_| ClientError::TimedOut { socket: self.socket.clone(), after: CHANGE_DEADLINE };
+        let answer = tokio::time::timeout(CHANGE_DEADLINE, self.head(ask)).await.map_err(timed_out)??;
+        if answer.status().as_u16() == 200 {
+            return Ok(Pieces { client: self.clone(), body: answer.into_body() });
+        }
+        let (status, body) = self.read(answer).await?;
+        let not_understood =
+            |source| ClientError::NotUnderstood { socket: self.socket.clone(), status, source };
+        Err(serde_json::from_slice(&body).map_or_else(not_understood, ClientError::Refused))
+    }
+
     async fn exchange(&self, ask: &Ask) -> Result<(u16, Option<Version>, Bytes), ClientError> {
+        let answer = self.head(ask).await?;
+        let version = version(&answer);
+        let (status, body) = self.read(answer).await?;
+        Ok((status, version, body))
+    }
+
+    async fn head(&self, ask: &Ask) -> Result<Response<Incoming>, ClientError> {
         let stream = UnixStream::connect(&self.socket).await.map_err(|error| self.not_connected(error))?;
         let (mut sender, connection) =
             http1::handshake(TokioIo::new(stream)).await.map_err(|error| self.broke_off(error))?;
         // Ends with the sender; what goes wrong, the sender hears too.
         tokio::spawn(connection);
-        let answer = sender.send_request(request(ask)).await.map_err(|error| self.broke_off(error))?;
-        let version = version(&answer);
-        let (status, body) = self.read(answer).await?;
-        Ok((status, version, body))
+        sender.send_request(request(ask)).await.map_err(|error| self.broke_off(error))
     }
 
     async fn read(&self, answer: Response<Incoming>) -> Result<(u16, Bytes), ClientError> {
@@ -195,6 +212,26 @@ impl Client {
 
     fn broke_off(&self, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> ClientError {
         ClientError::BrokeOff { socket: self.socket.clone(), source: source.into() }
+    }
+}
+
+/// An answer that goes on.
+#[derive(Debug)]
+pub struct Pieces {
+    client: Client,
+    body: Incoming,
+}
+
+impl Pieces {
+    /// The next piece, however it is cut; none at the end.
+    pub async fn next(&mut self) -> Result<Option<Bytes>, ClientError> {
+        while let Some(frame) = self.body.frame().await {
+            let frame = frame.map_err(|error| self.client.broke_off(error))?;
+            if let Ok(data) = frame.into_data() {
+                return Ok(Some(data));
+            }
+        }
+        Ok(None)
     }
 }
 

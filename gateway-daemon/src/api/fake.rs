@@ -5,16 +5,21 @@ use std::net::Ipv4Addr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
+use futures_util::StreamExt as _;
+use futures_util::stream::{self, BoxStream};
 use gateway_common::abi::Counter;
 use gateway_common::drop_reason::DropReason;
 
 use super::source::{Source, SourceError};
 use super::types::{
-    ConfigStatus, Direction, DropCount, Drops, Endpoints, ExplainRequest, ExplainStep, Explanation, Fate,
-    Flow, FlowFilter, FlowList, FlowState, Hook, InterfaceStatus, NodeStatus, Protocol, RepairStatus, Side,
-    Status, StepAction, TableStatus, TenantDrops, TenantStatus, Vips, XdpMode,
+    CaptureQuery, ConfigStatus, Direction, DropCount, DroppedPacket, Drops, EndOfFlow, Endpoints,
+    ExplainRequest, ExplainStep, Explanation, Fate, Flow, FlowEnded, FlowFilter, FlowList, FlowNews,
+    FlowState, Happening, Hook, InterfaceStatus, Missed, MonitorFilter, NodeStatus, Protocol, RepairStatus,
+    Side, Status, StepAction, TableStatus, TenantDrops, TenantStatus, Vips, XdpMode,
 };
 use crate::gateway::explain::request::{Given, ends_of, frame, no_such_interface};
+use crate::gateway::watchers::Bounds;
+use crate::pcapng;
 
 /// When the fake's configuration was loaded.
 pub(crate) const LOADED_AT_UNIX_SECS: u64 = 1_700_000_000;
@@ -63,12 +68,37 @@ impl Source for FakeSource {
     fn explain(&self, request: &ExplainRequest) -> Result<Explanation, SourceError> {
         self.answer(|| explain(request))
     }
+
+    fn monitor(self: Arc<Self>, filter: MonitorFilter) -> Result<BoxStream<'static, Happening>, SourceError> {
+        self.answer(|| {
+            known(filter.tenant.as_deref())?;
+            let told = happenings().into_iter().filter(move |what| filter.wants(what));
+            Ok(stream::iter(told).boxed())
+        })
+    }
+
+    fn capture(
+        self: Arc<Self>,
+        tenant: &str,
+        query: &CaptureQuery,
+    ) -> Result<BoxStream<'static, Vec<u8>>, SourceError> {
+        self.answer(|| {
+            known(Some(tenant))?;
+            Bounds::of(query)?;
+            Ok(stream::iter(capture_file()).boxed())
+        })
+    }
+}
+
+fn known(tenant: Option<&str>) -> Result<(), SourceError> {
+    match tenant.filter(|name| !["bank-a", "bank-b"].contains(name)) {
+        Some(name) => Err(SourceError::UnknownTenant { name: name.to_owned() }),
+        None => Ok(()),
+    }
 }
 
 fn flow_list(filter: &FlowFilter) -> Result<FlowList, SourceError> {
-    if let Some(name) = filter.tenant.as_ref().filter(|name| !["bank-a", "bank-b"].contains(&name.as_str())) {
-        return Err(SourceError::UnknownTenant { name: name.clone() });
-    }
+    known(filter.tenant.as_deref())?;
     let mut flows = flows();
     flows.retain(|flow| {
         filter.matches(&flow.tenant, flow.protocol, flow.state, &[flow.original, flow.translated])
@@ -206,6 +236,52 @@ pub(crate) fn drops() -> Drops {
         reasons: reasons.collect(),
         tenants: vec![tenant("bank-a", 0), tenant("bank-b", 1)],
     }
+}
+
+/// A drop of bank-a, one of nobody, a flow of bank-a, an end of bank-b, and what was missed.
+pub(crate) fn happenings() -> Vec<Happening> {
+    let at_unix_ms = LOADED_AT_UNIX_SECS * 1_000 + 250;
+    let [tcp, _, icmp]: [Flow; 3] = flows().try_into().expect("three flows");
+    let dropped = |tenant: Option<&str>, reason: DropReason, packet: Option<&Flow>| {
+        Happening::Dropped(DroppedPacket {
+            at_unix_ms,
+            tenant: tenant.map(str::to_owned),
+            interface: "ext0".to_owned(),
+            side: Side::External,
+            reason: reason.name().to_owned(),
+            answered: reason == DropReason::RefusedDraining,
+            protocol_number: packet.map(|_| 6),
+            packet: packet.map(|flow| flow.original),
+            bytes: 60,
+        })
+    };
+    let news = |flow: &Flow| FlowNews {
+        at_unix_ms,
+        tenant: flow.tenant.clone(),
+        direction: flow.direction,
+        protocol: flow.protocol,
+        original: flow.original,
+        translated: flow.translated,
+    };
+    vec![
+        dropped(Some("bank-a"), DropReason::RefusedDraining, Some(&tcp)),
+        dropped(None, DropReason::Truncated, None),
+        Happening::Opened(news(&tcp)),
+        Happening::Ended(FlowEnded { flow: news(&icmp), why: EndOfFlow::Expired }),
+        Happening::Missed(Missed { drops: 1_234, flows: 0, lost: 5 }),
+    ]
+}
+
+/// The pieces of a file with one packet before and after translation.
+pub(crate) fn capture_file() -> Vec<Vec<u8>> {
+    let mut writer = pcapng::Writer::default();
+    let mut frame = |interface, way| {
+        let (at_unix_ns, bytes, len) = (LOADED_AT_UNIX_SECS * 1_000_000_000, &[2; 54][..], 60);
+        writer.frame(&pcapng::Frame { interface, at_unix_ns, way, bytes, len, comment: "sent" })
+    };
+    let frames = [frame("ext0 (before)", pcapng::Way::In), frame("int0 (after)", pcapng::Way::Out)];
+    let start = pcapng::Writer::default().start("of a fake");
+    vec![start, frames.concat(), writer.end(LOADED_AT_UNIX_SECS * 1_000_000_000, 1, 0)]
 }
 
 /// Requests are judged as the daemon does it; what passes is one and the same packet.

@@ -49,6 +49,8 @@ pub const FLOWS_PATH: &str = "/v1/flows";
 pub const DROPS_PATH: &str = "/v1/drops";
 /// The path of [`types::Explanation`]; its body is a [`types::ExplainRequest`].
 pub const EXPLAIN_PATH: &str = "/v1/explain";
+/// The path of [`types::Happening`]s, one a line; its query is a [`types::MonitorFilter`].
+pub const MONITOR_PATH: &str = "/v1/monitor";
 /// The path of the description of all paths.
 pub const OPENAPI_PATH: &str = "/v1/openapi.json";
 

@@ -14,7 +14,7 @@ use utoipa_axum::router::OpenApiRouter;
 use super::auth::Role;
 use super::problem::{Problem, ProblemKind};
 use super::server::ApiState;
-use super::{EXPLAIN_PATH, OPENAPI_PATH, PROBLEM_CONTENT_TYPE, routes};
+use super::{EXPLAIN_PATH, MONITOR_PATH, OPENAPI_PATH, PROBLEM_CONTENT_TYPE, routes};
 
 /// The part that stands above the paths.
 #[derive(OpenApi)]
@@ -126,7 +126,7 @@ fn reason() -> Value {
 
 /// Every answer of a version says which.
 fn succeed(path: &str, operation: &mut Value) {
-    const UNVERSIONED: [&str; 9] = [
+    const UNVERSIONED: [&str; 11] = [
         "/v1/status",
         "/v1/flows",
         "/v1/drops",
@@ -135,6 +135,8 @@ fn succeed(path: &str, operation: &mut Value) {
         "/v1/history",
         "/v1/diff",
         "/v1/reload",
+        MONITOR_PATH,
+        "/v1/tenants/{tenant}/capture",
         OPENAPI_PATH,
     ];
     let answer = &mut operation["responses"]["200"];
@@ -155,7 +157,7 @@ fn refusals(path: &str, changes: bool, operation: &Value) -> Vec<ProblemKind> {
     if operation["parameters"].is_array() {
         kinds.push(Kind::BadRequest);
     }
-    if path.contains('{') || ["/v1/flows", "/v1/diff"].contains(&path) {
+    if path.contains('{') || ["/v1/flows", "/v1/diff", MONITOR_PATH].contains(&path) {
         kinds.push(Kind::NotFound);
     }
     if changes {

@@ -1,8 +1,13 @@
 //! What the API and the metrics ask the rest of the daemon.
 
 use std::error::Error;
+use std::sync::Arc;
 
-use super::types::{Drops, ExplainRequest, Explanation, FlowFilter, FlowList, Status};
+use futures_util::stream::BoxStream;
+
+use super::types::{
+    CaptureQuery, Drops, ExplainRequest, Explanation, FlowFilter, FlowList, Happening, MonitorFilter, Status,
+};
 
 /// Knows the state of the gateway. The calls may block (they read kernel tables), so the servers make them on
 /// threads for blocking work.
@@ -18,6 +23,17 @@ pub trait Source: Send + Sync + 'static {
 
     /// The way that a packet would take. Changes nothing.
     fn explain(&self, request: &ExplainRequest) -> Result<Explanation, SourceError>;
+
+    /// Tells what happens, as it happens, until the stream is dropped.
+    fn monitor(self: Arc<Self>, filter: MonitorFilter) -> Result<BoxStream<'static, Happening>, SourceError>;
+
+    /// Captures a tenant's packets: the pieces of a pcapng file, until the query's bounds are reached or the stream is
+    /// dropped.
+    fn capture(
+        self: Arc<Self>,
+        tenant: &str,
+        query: &CaptureQuery,
+    ) -> Result<BoxStream<'static, Vec<u8>>, SourceError>;
 }
 
 /// Why there is no answer.

@@ -10,6 +10,9 @@ pub use tenancy::{
     Deadline, DrainRequest, Health, History, HistoryVersion, PeerGroupList, RollbackRequest, TenantList,
     VersionDiff, WeightRequest,
 };
+pub use watch::{
+    CaptureQuery, DroppedPacket, EndOfFlow, FlowEnded, FlowNews, Happening, Missed, MonitorFilter,
+};
 
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
@@ -49,6 +52,7 @@ macro_rules! word {
 mod explain;
 mod flows;
 mod tenancy;
+mod watch;
 
 word! {
     /// Which network an interface leads to.

@@ -5,6 +5,7 @@
 pub mod apply;
 pub mod backend;
 pub mod bugreport;
+pub mod capture;
 pub mod change;
 mod changes;
 pub mod client;
@@ -21,6 +22,7 @@ mod format;
 pub mod health;
 pub mod listener;
 pub mod mistake;
+pub mod monitor;
 mod output;
 pub mod peer_group;
 pub mod pool;
@@ -86,6 +88,10 @@ pub enum Command {
     Flows(flows::FlowsOptions),
     /// Show why packets were dropped, and of whom.
     Drops(drops::DropsOptions),
+    /// Tell of packets that are dropped and flows that begin and end, as it happens.
+    Monitor(monitor::MonitorOptions),
+    /// Write a tenant's packets, before and after translation, into a pcapng file.
+    Capture(capture::CaptureOptions),
     /// Show the way that a packet would take, step by step, and what would become of it.
     Explain(explain::ExplainOptions),
     /// Show every backend and its health.
@@ -141,6 +147,8 @@ impl Command {
             Self::Status(options) => options.execute(),
             Self::Flows(options) => options.execute(),
             Self::Drops(options) => options.execute(),
+            Self::Monitor(options) => options.execute(),
+            Self::Capture(options) => options.execute(),
             Self::Explain(options) => options.execute(),
             Self::Health(options) => options.execute(),
             Self::Top(options) => options.execute(),

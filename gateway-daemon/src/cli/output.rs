@@ -26,8 +26,13 @@ fn write(text: &str) -> anyhow::Result<bool> {
     if captured::take(text) {
         return Ok(true);
     }
+    print_bytes(text.as_bytes())
+}
+
+/// Prints what is no text. Is anybody still reading?
+pub(super) fn print_bytes(bytes: &[u8]) -> anyhow::Result<bool> {
     let mut output = io::stdout().lock();
-    match output.write_all(text.as_bytes()).and_then(|()| output.flush()) {
+    match output.write_all(bytes).and_then(|()| output.flush()) {
         Ok(()) => Ok(true),
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(false),
         Err(error) => Err(error).context("cannot write to standard output"),

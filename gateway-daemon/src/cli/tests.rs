@@ -2,6 +2,7 @@
 
 mod change;
 mod fields;
+mod watch;
 
 use std::net::Ipv4Addr;
 use std::path::Path;
@@ -182,6 +183,11 @@ fn nonsense_on_the_command_line_is_refused() {
         &["x", "flows", "--limit", "10001"],
         &["x", "flows", "--limit", "many"],
         &["x", "flows", "--protocol", "sctp"],
+        &["x", "monitor", "--limit", "0"],
+        &["x", "capture", "--tenant", "a"],
+        &["x", "capture", "--output", "a"],
+        &["x", "capture", "--tenant", "a", "--output", "a", "--payload", "--snaplen", "100"],
+        &["x", "capture", "--tenant", "a", "--output", "a", "--limit", "1000001"],
         &["x", "config", "check"],
         &["x", "explain"],
         &["x", "explain", "--from", "192.0.2.1:1"],

@@ -16,6 +16,7 @@
 //! | [`drift`] | compares the tenants' numbers of flows with what the tables hold; pure |
 //! | [`expiry`] | hands idle flows over; the kernel decides about each |
 //! | [`held`] | sends parts of datagrams on that came before the first one |
+//! | [`tap`] | what the data path tells those who watch it |
 //! | [`neighbours`] | keeps next hops resolved |
 //! | [`routes`] | which routes to add or remove; pure. `routes::kernel` does it |
 //! | [`explain`] | the way that a packet would take |
@@ -50,6 +51,7 @@ pub mod shape;
 pub mod sysctl;
 pub mod table;
 pub mod tables;
+pub mod tap;
 
 mod unload;
 

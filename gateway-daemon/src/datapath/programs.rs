@@ -316,13 +316,13 @@ pub fn load_own(ebpf: &mut Ebpf) -> Result<()> {
     Ok(())
 }
 
-fn load_tc<'a>(ebpf: &'a mut Ebpf, name: &str) -> Result<&'a mut SchedClassifier> {
+pub(super) fn load_tc<'a>(ebpf: &'a mut Ebpf, name: &str) -> Result<&'a mut SchedClassifier> {
     let program: &mut SchedClassifier = program(ebpf, name)?.try_into()?;
     load_once(program.load(), name)?;
     Ok(program)
 }
 
-fn load_xdp<'a>(ebpf: &'a mut Ebpf, name: &str) -> Result<&'a mut Xdp> {
+pub(super) fn load_xdp<'a>(ebpf: &'a mut Ebpf, name: &str) -> Result<&'a mut Xdp> {
     let program: &mut Xdp = program(ebpf, name)?.try_into()?;
     load_once(program.load(), name)?;
     Ok(program)

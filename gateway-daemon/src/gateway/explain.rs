@@ -54,7 +54,7 @@ impl Gateway {
 }
 
 impl State {
-    fn names(&self) -> Names {
+    pub(super) fn names(&self) -> Names {
         Names {
             tenants: self.tenants.iter().map(|(name, id)| (*id, name.clone())).collect(),
             interfaces: self.host.links.iter().map(|link| (link.index, link.name.clone())).collect(),

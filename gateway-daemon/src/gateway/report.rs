@@ -3,10 +3,12 @@
 use std::{
     collections::HashMap,
     net::Ipv4Addr,
+    sync::Arc,
     time::{SystemTime, UNIX_EPOCH},
 };
 
 use anyhow::{Context as _, Result};
+use futures_util::stream::BoxStream;
 use gateway_common::{
     abi::{CtEntry, EntryFlags, Protocol, TenantId},
     limits::ABI_VERSION,
@@ -18,9 +20,9 @@ use crate::{
     api::{
         source::{Source, SourceError},
         types::{
-            ConfigStatus, Direction, DropCount, Drops, Endpoints, ExplainRequest, Explanation, Flow,
-            FlowFilter, FlowList, Hook, InterfaceStatus, NodeStatus, RepairStatus, Status, TableStatus,
-            TenantDrops, TenantStatus, Vips, XdpMode,
+            CaptureQuery, ConfigStatus, Direction, DropCount, Drops, Endpoints, ExplainRequest, Explanation,
+            Flow, FlowFilter, FlowList, Happening, Hook, InterfaceStatus, MonitorFilter, NodeStatus,
+            RepairStatus, Status, TableStatus, TenantDrops, TenantStatus, Vips, XdpMode,
         },
     },
     config::{self, Config},
@@ -55,6 +57,18 @@ impl Source for Gateway {
 
     fn explain(&self, request: &ExplainRequest) -> Result<Explanation, SourceError> {
         self.explanation(request)
+    }
+
+    fn monitor(self: Arc<Self>, filter: MonitorFilter) -> Result<BoxStream<'static, Happening>, SourceError> {
+        self.start_monitor(filter)
+    }
+
+    fn capture(
+        self: Arc<Self>,
+        tenant: &str,
+        query: &CaptureQuery,
+    ) -> Result<BoxStream<'static, Vec<u8>>, SourceError> {
+        self.start_capture(tenant, query)
     }
 }
 
@@ -243,7 +257,7 @@ fn unix_secs(time: SystemTime) -> u64 {
 }
 
 impl State {
-    fn tenant_id(&self, name: &str) -> TenantId {
+    pub(super) fn tenant_id(&self, name: &str) -> TenantId {
         self.tenants.get(name).copied().unwrap_or(TenantId::NONE)
     }
 

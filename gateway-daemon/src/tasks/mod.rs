@@ -8,6 +8,7 @@
 //! | tables | every `reconcile.interval_ms`, large ones less often, and when a write failed | logged, tried again |
 //! | numbers of removed tenants | every [`FORGET_INTERVAL`] | logged, tried again |
 //! | parts of datagrams that came too early | as they come, then until the first one is known | logged, dropped |
+//! | what watchers are told | as it comes | logged; their streams end |
 //! | kernel log lines | as they come | ends |
 //!
 //! Every task ends at the next await after the shutdown is requested; none holds anything that must be finished.
@@ -15,6 +16,7 @@
 mod held;
 mod host;
 mod neighbours;
+mod tap;
 
 use std::{
     collections::BTreeSet,
@@ -70,6 +72,7 @@ pub fn spawn(gateway: &Arc<Gateway>, netlink: &Handle, metrics: &Metrics, shutdo
     host::spawn(gateway.clone(), netlink.clone(), hops.clone(), shutdown.clone())?;
     spawn_events(gateway, hops, shutdown.clone())?;
     held::spawn(gateway.clone(), metrics.clone(), shutdown.clone())?;
+    tap::spawn(gateway.clone(), shutdown.clone())?;
     spawn_kernel_log(gateway, shutdown)
 }
 

@@ -6,6 +6,7 @@ mod peer_groups;
 mod pools;
 mod read;
 mod tenants;
+mod watch;
 
 use axum::Json;
 use axum::http::header;
@@ -29,6 +30,7 @@ pub(super) fn all() -> OpenApiRouter<ApiState> {
         .merge(peer_groups::routes())
         .merge(history::routes())
         .merge(change::routes())
+        .merge(watch::routes())
 }
 
 /// An answer that belongs to a version: its `ETag`.

@@ -55,6 +55,11 @@ async fn each_role_may_do_its_own_and_no_more() {
         // Permitted, and there is no body.
         (VIEWER, Method::POST, "/v1/explain", StatusCode::UNSUPPORTED_MEDIA_TYPE),
         (VIEWER, Method::POST, drain, StatusCode::FORBIDDEN),
+        (VIEWER, Method::GET, "/v1/monitor", StatusCode::OK),
+        (NOBODY, Method::GET, "/v1/monitor", StatusCode::FORBIDDEN),
+        (VIEWER, Method::POST, "/v1/tenants/bank-a/capture", StatusCode::FORBIDDEN),
+        (OPERATOR, Method::POST, "/v1/tenants/bank-a/capture", StatusCode::FORBIDDEN),
+        (0, Method::POST, "/v1/tenants/bank-a/capture", StatusCode::OK),
         // Permitted, and there is no such tenant.
         (OPERATOR, Method::POST, drain, StatusCode::NOT_FOUND),
         (OPERATOR, Method::POST, "/v1/reload", StatusCode::OK),

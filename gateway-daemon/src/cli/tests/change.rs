@@ -58,7 +58,7 @@ impl Served {
         text
     }
 
-    fn refused(&self, line: &str) -> (Exit, String) {
+    pub(super) fn refused(&self, line: &str) -> (Exit, String) {
         let (done, text) = self.run(line);
         assert_eq!(text, "", "{line}");
         let error = done.expect_err(line);
