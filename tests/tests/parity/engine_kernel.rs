@@ -21,11 +21,13 @@ use gateway_daemon::datapath::programs::stages::{self, Stages};
 use gateway_daemon::datapath::programs::{self, TableSizes};
 use gateway_daemon::datapath::reset;
 use gateway_daemon::datapath::tables::Tables;
+use gateway_daemon::datapath::tap;
 use gateway_tests::bpffs::BpfFs;
 use nix::errno::Errno;
 
 use crate::counts::Counts;
 use crate::engine::{Action, Engine, Kind, LAST_TENANT, Ran};
+use crate::engine_watched::Watcher;
 use crate::flows::Flows;
 use crate::places::Wire;
 use crate::world::World;
@@ -56,6 +58,8 @@ pub struct KernelEngine {
     last_held: HeldFrame,
     /// Events read so far: reading takes them out of the ring.
     reported: Counts,
+    /// Whoever watches, if anybody does.
+    watcher: Option<Watcher>,
     /// Unmounted last.
     _bpffs: BpfFs,
 }
@@ -90,8 +94,17 @@ impl KernelEngine {
             held,
             last_held: HeldFrame::zeroed(),
             reported: Counts::default(),
+            watcher: None,
             _bpffs: bpffs,
         }
+    }
+
+    /// From now on somebody watches.
+    #[must_use]
+    pub fn watched(mut self) -> Self {
+        let kind = if self.kind == Kind::Tc { tap::Kind::Tc } else { tap::Kind::Xdp };
+        self.watcher = Some(Watcher::new(&mut self.ebpf, kind));
+        self
     }
 
     /// Attaches the empty program to every interface. A packet can only claim to come from an interface whose receive
@@ -180,6 +193,9 @@ impl Engine for KernelEngine {
                 out.truncate(length);
                 self.read_events();
                 self.check_held(wire, frame);
+                if let Some(watcher) = &mut self.watcher {
+                    watcher.check(frame, &out, self.tables.drops().expect("readable"));
+                }
                 Some(Ran { action: action(self.kind, code), frame: out })
             }
             Err(ProgramError::SyscallError(error))

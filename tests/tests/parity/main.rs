@@ -20,6 +20,7 @@ mod diff;
 mod engine;
 mod engine_kernel;
 mod engine_memory;
+mod engine_watched;
 mod expect;
 mod flows;
 mod places;
@@ -77,6 +78,13 @@ fn every_case() {
         );
         assert!(rig.packets() >= PACKETS_AT_LEAST, "{} packets", rig.packets());
     });
+}
+
+/// The programs that tell do what the others do, and tell the truth about it.
+#[test]
+fn every_case_while_somebody_watches() {
+    let lab = world::lab();
+    lab.gateway.enter(|| Rig::watched(&lab, WIDE).run_all(CASES.into_iter().flatten()));
 }
 
 /// The engines agree about packets that nobody thought of, and no packet of the gateway's is passed on. The seed is

@@ -42,7 +42,7 @@ impl Case {
 }
 
 /// One engine and what it said last.
-struct Watched {
+struct Counted {
     engine: Box<dyn Engine>,
     counts: Counts,
     flows: Flows,
@@ -65,20 +65,29 @@ pub struct Observed {
 pub struct Rig {
     /// Interfaces and routes.
     pub world: World,
-    engines: [Watched; 3],
+    engines: [Counted; 3],
     packets: usize,
 }
 
 impl Rig {
     /// Loads everything. The calling thread is in the gateway's namespace.
     pub fn new(lab: &Lab, sizes: TableSizes) -> Self {
+        Self::with(lab, sizes, |kernel| kernel)
+    }
+
+    /// As [`Self::new`], while somebody watches.
+    pub fn watched(lab: &Lab, sizes: TableSizes) -> Self {
+        Self::with(lab, sizes, KernelEngine::watched)
+    }
+
+    fn with(lab: &Lab, sizes: TableSizes, prepare: fn(KernelEngine) -> KernelEngine) -> Self {
         let world = World::prepare(lab);
         let bpffs = |name| BpfFs::mount(lab.session(), name);
         let memory = MemoryEngine::new(world.routes(), sizes);
         let mut xdp = KernelEngine::load(Kind::Xdp, bpffs("xdp"), sizes);
         xdp.register_queues(&world);
         let tc = KernelEngine::load(Kind::Tc, bpffs("tc"), sizes);
-        let engines = [watched(memory), watched(xdp), watched(tc)];
+        let engines = [counted(memory), counted(prepare(xdp)), counted(prepare(tc))];
         Self { world, engines, packets: 0 }
     }
 
@@ -106,10 +115,10 @@ impl Rig {
 
     /// Tables as desired, and no flows.
     pub fn reset(&mut self, desired: &Contents) {
-        for watched in &mut self.engines {
-            watched.engine.reset(desired);
-            watched.counts = watched.engine.counts();
-            watched.flows = Flows::default();
+        for counted in &mut self.engines {
+            counted.engine.reset(desired);
+            counted.counts = counted.engine.counts();
+            counted.flows = Flows::default();
         }
     }
 
@@ -117,14 +126,14 @@ impl Rig {
     pub fn reconfigure(&mut self, change: impl Fn(&mut Contents)) {
         let mut desired = self.world.desired();
         change(&mut desired);
-        self.engines.iter_mut().for_each(|watched| watched.engine.configure(&desired));
+        self.engines.iter_mut().for_each(|counted| counted.engine.configure(&desired));
     }
 
     /// Ends every flow in mid-scenario, as the daemon does.
     pub fn end_flows(&mut self) {
-        self.engines.iter_mut().for_each(|watched| {
-            watched.engine.end_flows();
-            watched.flows = watched.engine.flows();
+        self.engines.iter_mut().for_each(|counted| {
+            counted.engine.end_flows();
+            counted.flows = counted.engine.flows();
         });
     }
 
@@ -182,7 +191,7 @@ impl Rig {
     /// Runs a frame through all three.
     fn observe(&mut self, wire: Wire, frame: &[u8]) -> [Observed; 3] {
         self.packets += 1;
-        self.engines.each_mut().map(|watched| watched.observe(&wire, frame))
+        self.engines.each_mut().map(|counted| counted.observe(&wire, frame))
     }
 
     /// How many entries both flow tables hold.
@@ -192,17 +201,17 @@ impl Rig {
 
     /// Nobody but the tenants of the configuration has been counted for.
     pub fn assert_no_other_tenant_was_counted(&self) {
-        for watched in &self.engines {
-            assert_eq!(watched.engine.other_tenants(), Vec::<u16>::new(), "{:?}", watched.engine.kind());
+        for counted in &self.engines {
+            assert_eq!(counted.engine.other_tenants(), Vec::<u16>::new(), "{:?}", counted.engine.kind());
         }
     }
 }
 
-fn watched(engine: impl Engine + 'static) -> Watched {
-    Watched { engine: Box::new(engine), counts: Counts::default(), flows: Flows::default() }
+fn counted(engine: impl Engine + 'static) -> Counted {
+    Counted { engine: Box::new(engine), counts: Counts::default(), flows: Flows::default() }
 }
 
-impl Watched {
+impl Counted {
     fn observe(&mut self, wire: &Wire, frame: &[u8]) -> Observed {
         let ran = self.engine.run(wire, frame);
         let (counts, flows) = (self.engine.counts(), self.engine.flows());
