@@ -1,5 +1,6 @@
 //! Programs that talk to the servers through the gateway.
 
+pub mod flood;
 pub mod open_loop;
 pub mod pooled;
 

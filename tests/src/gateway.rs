@@ -7,6 +7,7 @@ mod daemon;
 
 pub use config::{
     Backend, DaemonSection, Document, Egress, Endpoint, GatewayConfig, GatewaySection, Health, Interface,
-    Limits, Listener, NodeSection, PeerGroup, Pool, Reconcile, Route, Store, Tenant, Timeouts,
+    Limits, Listener, NodeSection, PeerGroup, Pool, Reconcile, Route, Store, Tenant, TenantLimits,
+    TenantTimeouts, Timeouts,
 };
 pub use daemon::{BINARY_VARIABLE, Gateway, binary};

@@ -84,6 +84,22 @@ impl RawSocket {
         }
     }
 
+    /// Sends frames in one system call, and returns how many were taken: none where the other end has no room.
+    #[track_caller]
+    pub fn send_some(&self, frames: &[Vec<u8>]) -> usize {
+        let mut parts: Vec<libc::iovec> = frames.iter().map(|frame| part_of(frame)).collect();
+        let mut messages: Vec<libc::mmsghdr> = parts.iter_mut().map(message_of).collect();
+        let count = libc::c_uint::try_from(messages.len()).expect("few frames at once");
+        // SAFETY: each message points to one part, each part to a frame; all three live until the call returns, and the
+        // kernel only reads the frames.
+        let taken = unsafe { libc::sendmmsg(self.fd.as_raw_fd(), messages.as_mut_ptr(), count, 0) };
+        match Errno::result(taken) {
+            Ok(taken) => usize::try_from(taken).expect("not negative"),
+            Err(Errno::ENOBUFS | Errno::EAGAIN | Errno::EINTR) => 0,
+            Err(error) => panic!("send {count} frames on {}: {error}", self.interface),
+        }
+    }
+
     /// The next frame that is already there.
     pub fn try_receive(&self) -> Option<Received> {
         let mut buffer = vec![0; LARGEST_FRAME];
@@ -235,6 +251,19 @@ fn link_address(index: u32, ethertype: u16) -> LinkAddr {
 
 fn socklen_of<T>() -> libc::socklen_t {
     libc::socklen_t::try_from(size_of::<T>()).expect("a small structure")
+}
+
+/// A frame as a part of a message that is sent.
+fn part_of(frame: &[u8]) -> libc::iovec {
+    libc::iovec { iov_base: frame.as_ptr().cast_mut().cast(), iov_len: frame.len() }
+}
+
+/// A message of one part, to whom the socket is bound.
+fn message_of(part: &mut libc::iovec) -> libc::mmsghdr {
+    // SAFETY: numbers and pointers, for all of which zero is a value: no address, no control data.
+    let mut message: libc::mmsghdr = unsafe { std::mem::zeroed() };
+    (message.msg_hdr.msg_iov, message.msg_hdr.msg_iovlen) = (part, 1);
+    message
 }
 
 /// What the kernel says beside the bytes.

@@ -1,10 +1,14 @@
-//! What a process takes of the machine (proc(5)).
+//! What a process, and the kernel for it, takes of the machine (proc(5)).
 
 use std::{
     fs,
+    os::fd::{AsFd as _, AsRawFd as _},
+    path::Path,
     time::{Duration, Instant},
 };
 
+use aya::maps::MapData;
+use gateway_daemon::datapath::pins::Pins;
 use nix::unistd::{SysconfVar, sysconf};
 
 use crate::poll::poll_until;
@@ -17,6 +21,22 @@ pub fn resident_bytes(pid: u32) -> u64 {
     let kib =
         line.and_then(|rest| rest.trim().strip_suffix(" kB")).and_then(|number| number.parse::<u64>().ok());
     1024 * kib.unwrap_or_else(|| panic!("no resident size of process {pid}: {status}"))
+}
+
+/// Memory that the kernel accounts to pinned maps, in bytes: what is allocated with the first entry counts when it is.
+#[track_caller]
+pub fn map_bytes(pins: &Pins) -> u64 {
+    let names = pins.map_names().expect("the pins can be listed");
+    names.iter().map(|name| bytes_of_map(&pins.map(name))).sum()
+}
+
+#[track_caller]
+fn bytes_of_map(pin: &Path) -> u64 {
+    let map = MapData::from_pin(pin).unwrap_or_else(|error| panic!("open {}: {error}", pin.display()));
+    let about = read(std::process::id(), &format!("fdinfo/{}", map.fd().as_fd().as_raw_fd()));
+    let line = about.lines().find_map(|line| line.strip_prefix("memlock:"));
+    let bytes = line.and_then(|number| number.trim().parse().ok());
+    bytes.unwrap_or_else(|| panic!("no size of the map {}: {about}", pin.display()))
 }
 
 /// Share of one CPU that a process takes in a stretch of time from now on.

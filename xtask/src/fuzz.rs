@@ -69,6 +69,7 @@ pub fn run(options: &Options) -> Result<()> {
         rows.push(place.fuzz(target, budget)?);
     }
     println!("\n{}", report::table(&rows));
+    place.write_report(&rows)?;
     if let Some(path) = &options.json {
         fs::write(path, report::json(&rows)).with_context(|| format!("cannot write {}", path.display()))?;
     }
@@ -117,6 +118,12 @@ impl Place {
         let mut program = Command::new(self.programs.join("seeds"));
         let written = step::run("seeds", program.arg(self.data.join("seeds")), Output::OnFailure)?;
         Ok(written.require("seeds")?.output.lines().map(str::to_owned).collect())
+    }
+
+    /// The figures of the last run, for `cargo xtask prove nat`.
+    fn write_report(&self, rows: &[Row]) -> Result<()> {
+        let path = self.data.join("report.json");
+        fs::write(&path, report::json(rows)).with_context(|| format!("cannot write {}", path.display()))
     }
 
     fn fuzz(&self, target: &str, budget: Duration) -> Result<Row> {

@@ -1,6 +1,6 @@
-use std::{collections::BTreeMap, fs, path::Path};
+use std::collections::BTreeMap;
 
-use super::{DOCUMENT, Level, Row, Status, Summary, Tally, TestName, count, rows, summary};
+use super::{DOCUMENT, Level, Row, Status, Summary, Tally, TestName, count, missing_tests, rows, summary};
 
 /// Every demand of the five RFCs. MAYs are left out; `.2` is a second demand of another weight.
 const NUMBERS: [(u16, &str); 5] = [
@@ -56,70 +56,8 @@ fn every_number_of_each_rfc_occurs_once() {
 
 #[test]
 fn every_test_that_is_named_exists() {
-    let missing: Vec<_> = committed()
-        .iter()
-        .filter_map(|row| match &row.status {
-            Status::Met(tests) => Some((row, tests)),
-            Status::NotMet(_) | Status::NotApplicable(_) => None,
-        })
-        .flat_map(|(row, tests)| tests.iter().map(move |test| (row, test)))
-        .filter(|(_, test)| !exists(test))
-        .map(|(row, test)| format!("RFC {} {}: {test}", row.rfc, row.number))
-        .collect();
+    let missing = missing_tests(&committed());
     assert!(missing.is_empty(), "named in docs/rfc-compliance.md, but no tests:\n{}", missing.join("\n"));
-}
-
-fn exists(test: &TestName) -> bool {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(&test.file);
-    fs::read_to_string(path).is_ok_and(|source| is_test(&source, &test.function))
-}
-
-/// A function with `#[test]` above it, or one that a list of cases names.
-fn is_test(source: &str, function: &str) -> bool {
-    let declaration = format!("fn {function}(");
-    let lines: Vec<_> = source.lines().map(str::trim).collect();
-    let Some(at) = lines.iter().position(|line| line.starts_with(&declaration)) else { return false };
-    let attributes =
-        lines[..at].iter().rev().take_while(|line| line.starts_with("#[") || line.starts_with("///"));
-    is_case(source, function)
-        || attributes.into_iter().any(|line| *line == "#[test]" || line.starts_with("#[tokio::test"))
-}
-
-/// Is it the last argument of a row like `Case::new("a thing", function),`?
-fn is_case(source: &str, function: &str) -> bool {
-    let rows = source.split("Case::").skip(1).filter_map(|row| row.split("];").next());
-    let mut arguments = rows.flat_map(|row| row.split(','));
-    arguments.any(|argument| argument.trim().trim_end_matches(')') == function)
-}
-
-#[test]
-fn tests_and_cases_are_told_from_other_functions() {
-    let source = "
-        const CASES: &[Case] = &[
-            Case::new(\"a thing\", a_case),
-            Case::with(
-                \"another\",
-                |desired| desired.clear(),
-                split_case,
-            ),
-            Case::with(\"a third\", |desired| desired.x = f(0), third_case),
-        ];
-        fn a_case(rig: &mut Rig) {}
-        fn split_case(rig: &mut Rig) {}
-        fn third_case(rig: &mut Rig) {}
-        fn no_case(rig: &mut Rig) {}
-        /// It holds.
-        #[test]
-        #[should_panic]
-        fn a_test() {}
-        fn no_test() {}
-    ";
-    for name in ["a_case", "split_case", "third_case", "a_test"] {
-        assert!(is_test(source, name), "{name}");
-    }
-    for name in ["no_case", "no_test", "missing"] {
-        assert!(!is_test(source, name), "{name}");
-    }
 }
 
 #[test]

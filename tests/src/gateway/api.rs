@@ -130,6 +130,12 @@ impl Api {
         Ok(health["backends"].as_array().cloned().unwrap_or_default())
     }
 
+    /// The tracked flows of a tenant.
+    pub fn flows(&mut self, tenant: &str) -> Result<Vec<Value>, String> {
+        let flows = self.read(&format!("/v1/flows?tenant={tenant}"))?;
+        Ok(flows["flows"].as_array().cloned().unwrap_or_default())
+    }
+
     fn read(&mut self, path: &str) -> Result<Value, String> {
         self.send(&Request::new("GET", path))?.json()
     }

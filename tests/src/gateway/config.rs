@@ -85,10 +85,17 @@ pub struct DaemonSection {
 }
 
 /// `[timeouts]`
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Default, Serialize)]
 pub struct Timeouts {
     /// TCP, handshake not complete.
-    pub tcp_half_open_secs: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tcp_half_open_secs: Option<u64>,
+    /// Of the ports of flows that idled out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub quarantine_secs: Option<u64>,
+    /// Are the ends of connections that idled out reset?
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reset_on_expiry: Option<bool>,
 }
 
 /// `[limits]`
@@ -198,6 +205,9 @@ pub struct Tenant {
     pub sources: Vec<String>,
     /// Names of peer groups that it may call.
     pub peer_groups: Vec<String>,
+    /// What it may take, and whom else it may call.
+    #[serde(flatten)]
+    pub limits: TenantLimits,
     /// Its backends.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub pool: Vec<Pool>,
@@ -207,6 +217,44 @@ pub struct Tenant {
     /// Ports of the tenant NAT IP that lead to NPCI.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub egress: Vec<Egress>,
+}
+
+/// The fields of `[[tenant]]` that limit a tenant or allow it more than others; each is left out when the default will do.
+#[derive(Debug, Clone, Default, Serialize)]
+pub struct TenantLimits {
+    /// Names of the tenants whose listeners it may call.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub hairpin_to: Vec<String>,
+    /// New flows a second.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub new_flows_per_second: Option<u32>,
+    /// Ports of the egress VIP of its own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reserved_ports: Option<u32>,
+    /// Largest TCP segment, in bytes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mss_clamp: Option<u16>,
+    /// Idle timeouts of its own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub timeouts: Option<TenantTimeouts>,
+}
+
+/// `[tenant.timeouts]`
+#[derive(Debug, Clone, Serialize)]
+pub struct TenantTimeouts {
+    /// TCP, established; 0 is the node's.
+    pub tcp_established_secs: u64,
+    /// UDP; 0 is the node's.
+    pub udp_secs: u64,
+    /// May they be shorter than the RFCs allow?
+    pub allow_short_timeouts: bool,
+}
+
+impl TenantTimeouts {
+    /// As short as it takes.
+    pub fn short(tcp_established_secs: u64, udp_secs: u64) -> Self {
+        Self { tcp_established_secs, udp_secs, allow_short_timeouts: true }
+    }
 }
 
 /// `[[tenant.pool]]`
@@ -353,6 +401,7 @@ impl Tenant {
             nat_ip: tenant.plan.nat_ip,
             sources: vec![tenant.plan.subnet.to_string()],
             peer_groups: vec!["npci".to_owned()],
+            limits: TenantLimits::default(),
             pool: Vec::new(),
             listener: Vec::new(),
             egress: Vec::new(),
@@ -429,12 +478,37 @@ mod tests {
     }
 
     #[test]
+    fn limits_stand_beside_the_other_fields_of_a_tenant() {
+        let limits = TenantLimits {
+            mss_clamp: Some(1260),
+            timeouts: Some(TenantTimeouts::short(5, 0)),
+            ..TenantLimits::default()
+        };
+        let tenant = Tenant {
+            name: "bank-1".to_owned(),
+            nat_ip: Ipv4Addr::new(198, 51, 100, 30),
+            sources: Vec::new(),
+            peer_groups: Vec::new(),
+            limits,
+            pool: Vec::new(),
+            listener: Vec::new(),
+            egress: Vec::new(),
+        };
+        let text = toml::to_string(&tenant).expect("plain data");
+        let table: toml::Table = text.parse().expect("the rendered text is TOML");
+        assert_eq!(table["mss_clamp"].as_integer(), Some(1260));
+        assert_eq!(table["timeouts"]["tcp_established_secs"].as_integer(), Some(5));
+        assert!(!table.contains_key("reserved_ports") && !table.contains_key("hairpin_to"));
+    }
+
+    #[test]
     fn rendered_text_has_the_documented_shape() {
         let tenant = Tenant {
             name: "bank-1".to_owned(),
             nat_ip: Ipv4Addr::new(198, 51, 100, 30),
             sources: vec!["198.51.100.16/28".to_owned()],
             peer_groups: vec!["npci".to_owned()],
+            limits: TenantLimits::default(),
             pool: Vec::new(),
             listener: Vec::new(),
             egress: Vec::new(),

@@ -37,7 +37,7 @@ pub fn run(mode: Mode) -> Expiry {
     let lab = Lab::new(mode);
     let seconds = HALF_OPEN.as_secs();
     let world = World::start_with(&lab, |config| {
-        config.timeouts = Some(Timeouts { tcp_half_open_secs: seconds });
+        config.timeouts = Some(Timeouts { tcp_half_open_secs: Some(seconds), ..Timeouts::default() });
     });
     let mut conversations =
         conversation::of_each_kind(&lab, &world, &[STEADY]).unwrap_or_else(|problem| panic!("{problem}"));

@@ -11,6 +11,7 @@ pub mod control;
 pub mod expiry;
 pub mod layouts;
 pub mod lifecycle;
+pub mod nat;
 pub mod requests;
 pub mod reset;
 pub mod routes;

@@ -7,6 +7,7 @@ mod control_suite;
 mod demo;
 mod machine;
 mod main_suite;
+mod nat_suite;
 mod proof;
 mod report;
 mod row;
@@ -59,6 +60,8 @@ enum Suite {
     Main,
     /// The control plane: changes, failures, damage and wrong input under traffic
     Control,
+    /// The NAT itself: floods, limits, expiry, isolation, and how it was tested
+    Nat,
 }
 
 impl Suite {
@@ -66,6 +69,7 @@ impl Suite {
         match self {
             Self::Main => "main",
             Self::Control => "control",
+            Self::Nat => "nat",
         }
     }
 
@@ -73,6 +77,7 @@ impl Suite {
         match self {
             Self::Main => main_suite::proofs(scale),
             Self::Control => control_suite::proofs(scale),
+            Self::Nat => nat_suite::proofs(scale),
         }
     }
 }

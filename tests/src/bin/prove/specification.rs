@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::{control_suite, main_suite};
+use crate::{control_suite, main_suite, nat_suite};
 
 const DOCUMENT: &str = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/specification.md"));
 /// Stands where others have the identifier of a row.
@@ -30,7 +30,7 @@ fn documented() -> Vec<String> {
 
 #[test]
 fn every_row_is_documented_and_every_documented_row_exists() {
-    let promises = [main_suite::promises(), control_suite::promises()].concat();
+    let promises = [main_suite::promises(), control_suite::promises(), nat_suite::promises()].concat();
     let rows: BTreeSet<String> = promises.iter().map(|promise| promise.id.clone()).collect();
     assert_eq!(rows.len(), promises.len(), "identifiers are unique");
     let documented: BTreeSet<String> = documented().into_iter().collect();

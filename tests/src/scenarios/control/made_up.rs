@@ -2,7 +2,7 @@
 
 use std::net::{Ipv4Addr, SocketAddrV4};
 
-use crate::gateway::Tenant;
+use crate::gateway::{Tenant, TenantLimits};
 
 /// Port of the first one's listener: above those of the lab's own tenants.
 const FIRST_PORT: u16 = 10_000;
@@ -16,6 +16,7 @@ pub fn tenant(number: u16, backends: u8) -> Tenant {
         nat_ip: Ipv4Addr::from(NAT_IPS + u32::from(number)),
         sources: vec![format!("{}/24", source(number, 0))],
         peer_groups: vec!["npci".to_owned()],
+        limits: TenantLimits::default(),
         pool: Vec::new(),
         listener: Vec::new(),
         egress: Vec::new(),
