@@ -286,7 +286,7 @@ fn drops_and_flows_are_told_in_native_xdp() {
 fn the_end_of_an_idle_flow_is_told() {
     let lab = Lab::new(Mode::Tc);
     let world = World::start_with(&lab, |config| {
-        config.timeouts = Some(Timeouts { tcp_half_open_secs: 6 });
+        config.timeouts = Some(Timeouts { tcp_half_open_secs: Some(6), ..Timeouts::default() });
     });
     let tenant = lab.tenant(WATCHED);
     let monitor =
