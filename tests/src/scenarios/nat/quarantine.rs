@@ -13,6 +13,8 @@ use crate::{
 
 /// Who has as many ports as connections.
 const TENANT: usize = 1;
+/// Ports that a client takes by itself.
+const LOCAL_PORTS: &str = "net/ipv4/ip_local_port_range";
 /// Beyond every timeout, on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -50,8 +52,11 @@ pub fn run(size: Size) -> Quarantine {
     });
     lab.warm_neighbours();
     let tenant = lab.tenant(TENANT);
+    tenant.namespace.sysctl(LOCAL_PORTS, "20000 29999");
     let open = take_all(&tenant.namespace, lab.plan.npci_endpoint());
     let expired = first_expiry(&world, &tenant.plan.name, Duration::from_secs(size.idle) + PATIENCE);
+    // A SYN from where a connection of before came from opens that anew, with its port: no other flow gets it.
+    tenant.namespace.sysctl(LOCAL_PORTS, "40000 49999");
     let (mut tries, limit) = (0, Duration::from_secs(size.quarantine) + PATIENCE);
     let reused = try_poll(limit, "a port that is free again", || {
         tries += 1;
