@@ -13,7 +13,7 @@ use gateway_daemon::datapath::tap::{self, Record, Tap};
 /// Whose packets are captured.
 const CAPTURED: TenantId = TenantId(1);
 /// Different reasons that drops are told with: those of every stage that the cases come to.
-const REASONS_AT_LEAST: usize = 25;
+const REASONS_AT_LEAST: usize = 10;
 
 /// Somebody who watches everything that can be watched at once.
 pub struct Watcher {
