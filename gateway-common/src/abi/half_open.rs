@@ -4,7 +4,8 @@ use super::{Addr, EntryFlags, FlowKey, Port, TenantId};
 use crate::limits::HALF_OPEN_PLACES;
 use bytemuck::{Pod, Zeroable};
 
-/// Whose half-open flows are counted together: those of a listener, or the calls of a tenant.
+/// Whose half-open flows are counted together: those of a listener, the calls of a tenant to NPCI, or those to listeners
+/// (hairpins).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Pod, Zeroable)]
 #[repr(C)]
 pub struct RingKey {
@@ -18,12 +19,14 @@ pub struct RingKey {
 }
 
 impl RingKey {
-    /// The ring of a flow with this key on the external side.
+    /// The ring of a flow with this key on the external side. A hairpin's lies on the internal side, and a [`Place`] does not
+    /// say which: each side has a ring of its own.
     #[inline(always)]
     pub const fn of(external: &FlowKey, tenant: TenantId, direction: EntryFlags) -> Self {
         let is_ingress = direction.contains(EntryFlags::INGRESS);
         let port = if is_ingress { external.dst_port } else { Port::NONE };
-        Self { tenant, port, protocol: external.protocol_number(), direction: is_ingress as u8, pad: [0; 2] }
+        let direction = is_ingress as u8 | (external.side() as u8) << 1;
+        Self { tenant, port, protocol: external.protocol_number(), direction, pad: [0; 2] }
     }
 }
 

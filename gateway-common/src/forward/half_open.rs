@@ -58,7 +58,8 @@ fn has_answered<T: Tables>(tables: &T, key: &FlowKey, port: Port, now_ns: u64) -
     }
 }
 
-/// Takes a place for a flow that was opened. The flow that had it goes, if it is still half-open.
+/// Takes a place for a flow that was opened. The flow that had it goes, if it is still half-open. (A client that always
+/// calls from the same port may find that it had the place itself: then nobody goes.)
 #[inline(never)]
 pub fn take_place<T: Tables>(tables: &T, original: &FlowKey, flow: &Flow) {
     let external = match original.side() {
@@ -68,10 +69,11 @@ pub fn take_place<T: Tables>(tables: &T, original: &FlowKey, flow: &Flow) {
     let Some(ring) = tables.ring(&RingKey::of(external, flow.tenant, flow.direction)) else {
         return;
     };
-    let Some(oldest) = ring.take(Place::of(external)) else {
-        return;
-    };
-    evict(tables, &oldest.key(*external));
+    let place = Place::of(external);
+    match ring.take(place) {
+        Some(oldest) if oldest.0 != place.0 => evict(tables, &oldest.key(*external)),
+        _ => {}
+    }
 }
 
 #[inline(always)]

@@ -5,9 +5,10 @@ use super::{
 use crate::{
     abi::{Counter, FlowEnd, Side},
     drop_reason::DropReason,
+    forward::{Expiry, expire},
     limits::{self, CHALLENGE_LINGER_NS},
     memory::MemoryTables,
-    tables::FlowChange,
+    tables::{FlowChange, FlowTable},
     verdict::Verdict,
     wire::checksum::compute,
 };
@@ -116,6 +117,19 @@ fn a_tenants_calls_are_bounded_too() {
         forward(&tables, call.packet(INTERNAL_IF), Side::Internal, NOW);
     }
     assert_eq!(tables.half_open.entries().len(), 2 * HALF_OPEN_PLACES);
+}
+
+#[test]
+fn whoever_always_calls_from_the_same_port_gets_a_flow_each_time() {
+    let tables = tables(0);
+    for round in 0..=u64::from(limits::HALF_OPEN_PLACES) {
+        let now_ns = NOW + round * 40 * SECOND;
+        assert!(matches!(syn(&tables, "203.0.113.7:123", VIP, now_ns).0, Verdict::Redirect { .. }));
+        let entries = tables.half_open.entries();
+        assert_eq!(entries.len(), 2, "round {round}: sent, and its flow is gone");
+        let outcome = expire(&tables, FlowTable::HalfOpen, &entries[0].key, now_ns + 31 * SECOND);
+        assert_eq!(outcome, Expiry::Expired);
+    }
 }
 
 #[test]

@@ -5,6 +5,7 @@ use super::{
 use crate::{
     abi::{HairpinKey, Side, TenantFlags, TenantId},
     drop_reason::DropReason,
+    limits::HALF_OPEN_PLACES,
     memory::MemoryTables,
     tables::Route,
     verdict::Verdict,
@@ -46,6 +47,19 @@ fn with_a_rule_the_caller_is_seen_as_the_egress_vip_and_gets_answers() {
         Verdict::Drop(DropReason::WrongSide),
         "tenant 3"
     );
+}
+
+#[test]
+fn calls_to_listeners_are_bounded_also_between_calls_to_npci() {
+    let mut tables = with_rule(1, 2);
+    tables.half_open.capacity = 8 * HALF_OPEN_PLACES as usize;
+    for (turn, target) in ["203.0.113.1:443", LISTENER_2, "203.0.113.1:443", LISTENER_2].iter().enumerate() {
+        for number in 0..HALF_OPEN_PLACES {
+            let caller = std::format!("198.18.1.{}:{}", 9 + turn, 2000 + number);
+            forward(&tables, Frame::udp(&caller, target).packet(INTERNAL_IF), Side::Internal, NOW);
+        }
+    }
+    assert_eq!(tables.half_open.entries().len(), 2 * 2 * HALF_OPEN_PLACES as usize);
 }
 
 #[test]
