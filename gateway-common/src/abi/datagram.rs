@@ -50,8 +50,8 @@ pub struct DatagramHead {
     pub id: u16,
     /// Protocol number.
     pub protocol: u8,
-    /// Explicit padding.
-    pub pad: u8,
+    /// 1 if it leaves by the side that it came in on (a hairpin), else 0.
+    pub stays: u8,
     /// Its source after translation.
     pub new_src: Addr,
     /// Its destination after translation.

@@ -142,7 +142,7 @@ fn remember<T: Tables>(
             dst: flow_key.dst,
             id: part.id,
             protocol: flow_key.protocol_number(),
-            pad: 0,
+            stays: u8::from(flow_key.side() as u8 == flow.pair.side() as u8),
             new_src: flow.pair.dst,
             new_dst: flow.pair.src,
             tenant: flow.tenant,
@@ -228,8 +228,8 @@ fn send_later_part<P: Packet, T: Tables>(
     flow.tenant = head.tenant;
     let (first, end) = extent(ip).ok_or(DropReason::BadFragment)?;
     let addresses: (Addr, Addr) = (head.new_src, head.new_dst);
-    let hop =
-        hop::find(packet, tables, frame, addresses, frame.side.opposite()).map_err(|no_way| no_way.reason)?;
+    let leaves_by = if head.stays == 0 { frame.side.opposite() } else { frame.side };
+    let hop = hop::find(packet, tables, frame, addresses, leaves_by).map_err(|no_way| no_way.reason)?;
     if !datagram.claim(first, end) {
         return Err(DropReason::BadFragment);
     }

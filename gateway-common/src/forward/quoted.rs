@@ -40,7 +40,8 @@ fn decide<P: Packet, T: Tables>(
     check_sender(tables, frame, flow.tenant)?;
     let original = flow.pair;
     let src = shown_sender(frame, &quote.key, &original);
-    let hop = hop::find(packet, tables, frame, (src, original.src), frame.side.opposite())
+    // Where the quoted packet came from: of a hairpin, the same side.
+    let hop = hop::find(packet, tables, frame, (src, original.src), original.side())
         .map_err(|no_way| no_way.reason)?;
     let bytes = packet.len() as u64;
     let link = LinkHeader::or_by_kernel(hop.link);

@@ -3,7 +3,7 @@ use super::{
     world::{EXTERNAL_IF, INTERNAL_IF, NOW, Plan, SECOND, Tenant, npci, send},
 };
 use crate::{
-    abi::{DATAGRAMS_PER_SOURCE, Port, Side},
+    abi::{DATAGRAMS_PER_SOURCE, HairpinKey, Port, Side, TenantId},
     drop_reason::DropReason,
     forward::resume,
     memory::{BytesPacket, MemoryTables},
@@ -235,4 +235,20 @@ fn later_parts_follow_the_first_of_their_own_side() {
     assert_eq!(resume(&mut packet, &tables, Side::Internal, NOW), Verdict::Held);
     let later = sent(&tables, cut[1].clone(), Side::External);
     assert_eq!(later[26..34], first[26..34], "source and destination");
+}
+
+#[test]
+fn parts_of_a_call_to_a_listener_from_inside_stay_inside() {
+    let mut tables = Plan::three_tenants().tables();
+    tables.hairpins.insert(HairpinKey { from: TenantId(1), to: TenantId(2) });
+    let call = Frame { payload: vec![7; 60], ..Frame::udp("198.18.1.9:50000", "192.0.2.10:8442") };
+    let sent: Vec<Vec<u8>> = parts(&call.build(), 16, 77)
+        .into_iter()
+        .map(|part| {
+            let (verdict, sent) = run(&tables, part, Side::Internal, NOW);
+            assert_eq!(verdict, Verdict::Redirect { ifindex: INTERNAL_IF });
+            sent
+        })
+        .collect();
+    assert_eq!(Received::read(&whole(&sent)).rest[2..], call.payload);
 }

@@ -3,7 +3,7 @@ use super::{
     world::{EGRESS_VIP, EXTERNAL_IF, INGRESS_VIP, INTERNAL_IF, NOW, Plan, Tenant, forward, npci, send},
 };
 use crate::{
-    abi::{Addr, Counter, Port, Side},
+    abi::{Addr, Counter, HairpinKey, Port, Side, TenantId},
     drop_reason::DropReason,
     memory::{BytesPacket, MemoryTables},
     verdict::Verdict,
@@ -247,4 +247,18 @@ fn an_error_out_of_time_to_live_is_not_answered() {
     let mut packet = BytesPacket { bytes, ingress_ifindex: INTERNAL_IF };
     let verdict = send(&talk.tables, &mut packet, Side::Internal, NOW);
     assert_eq!(verdict, Verdict::Drop(DropReason::TtlExceeded));
+}
+
+#[test]
+fn an_error_about_the_answer_to_a_call_from_inside_reaches_who_answered() {
+    let mut tables = Plan::three_tenants().tables();
+    tables.hairpins.insert(HairpinKey { from: TenantId(1), to: TenantId(2) });
+    let call = Frame::udp("198.18.1.9:50000", "192.0.2.10:8442");
+    let called = Received::read(&run(&tables, call.build(), Side::Internal));
+    let answer = Frame { src: called.dst, dst: called.src, ..call };
+    let answered = run(&tables, answer.build(), Side::Internal);
+    let refusal = error([3, 3], addr("198.18.1.9"), INGRESS_VIP, &answered[14..]);
+    let (src, dst, quote) = read(&run(&tables, refusal, Side::Internal), [3, 3]);
+    assert_eq!((src, dst), (EGRESS_VIP, called.dst.0));
+    assert_eq!(essence(&quote), essence(&answer.build()[14..]));
 }
