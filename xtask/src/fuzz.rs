@@ -52,6 +52,10 @@ pub struct Options {
     #[arg(long, value_name = "NAME")]
     target: Vec<String>,
 
+    /// Only the targets that need none of the daemon's code: they compile in seconds.
+    #[arg(long)]
+    no_daemon: bool,
+
     /// Write the figures to this file, too, as JSON.
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
@@ -61,7 +65,7 @@ pub struct Options {
 pub fn run(options: &Options) -> Result<()> {
     let budget = Duration::from_secs(options.seconds.unwrap_or(60 * options.minutes));
     ensure!(!budget.is_zero(), "no time, no findings: give at least --seconds 1");
-    let place = Place::build()?;
+    let place = Place::build(options.no_daemon)?;
     let targets = place.write_seeds()?;
     let chosen = choose(&targets, &options.target)?;
     let mut rows = Vec::new();
@@ -103,10 +107,13 @@ struct Place {
 }
 
 impl Place {
-    fn build() -> Result<Self> {
+    fn build(no_daemon: bool) -> Result<Self> {
         let (target_dir, host) = (cargo::target_dir()?, host()?);
         let mut build =
             cargo(["build", "--package", FUZZ_PACKAGE, "--bins", "--profile", PROFILE, "--target", &host]);
+        if no_daemon {
+            build.arg("--no-default-features");
+        }
         // No program of the kernel's is run.
         build.env("RUSTFLAGS", RUSTFLAGS).env("GATEWAY_EBPF_SKIP", "1").arg("--target-dir").arg(&target_dir);
         step::run("build of the fuzz targets", &mut build, Output::OnFailure)?.require("the build")?;
