@@ -4,12 +4,11 @@ use gateway_common::{
     abi::{
         Addr, EntryFlags, FlowKey, ListenerFlags, ListenerKey, PoolFlags, Port, Protocol, Side, TenantSource,
     },
-    forward::{Expiry, expire},
-    tables::{FlowTable, Route},
+    tables::Route,
 };
 
 use super::{
-    errors,
+    errors, expiry, floods,
     frame::{self, Damage, End, Kind, Packet},
     plan::{self, EGRESS_VIP, HOST, INGRESS_VIP},
     program::Op,
@@ -17,13 +16,16 @@ use super::{
     world::{Flow, World},
 };
 
-const SECOND_NS: u64 = 1_000_000_000;
+pub const SECOND_NS: u64 = 1_000_000_000;
 
 /// Seconds that may pass at once: about every timeout there is, up to a day.
 const WAITS: [u64; 12] = [0, 1, 2, 5, 30, 31, 61, 121, 241, 301, 7_441, 86_400];
 
 /// TCP flags that mean something: SYN, SYN-ACK, ACK, FIN-ACK, RST-ACK, PSH-ACK, RST, none, all.
 const FLAGS: [u8; 9] = [0x02, 0x12, 0x10, 0x11, 0x14, 0x18, 0x04, 0x00, 0x3f];
+
+/// The number of a bare reset in [`FLAGS`].
+const RST: u8 = 6;
 
 /// Carries an instruction out.
 pub fn act(world: &mut World, op: Op, arguments: [u8; 7]) {
@@ -37,7 +39,7 @@ pub fn act(world: &mut World, op: Op, arguments: [u8; 7]) {
             world.now_ns +=
                 WAITS[usize::from(first) % WAITS.len()] * SECOND_NS + u64::from(second) * 1_000_000;
         }
-        Op::Expire => expire_one(world, first, second),
+        Op::Expire => expiry::act(world, first, second),
         Op::End => end(world, first),
         Op::Policy => policy(world, [first, second, third]),
         Op::Arp => {
@@ -47,6 +49,8 @@ pub fn act(world: &mut World, op: Op, arguments: [u8; 7]) {
         }
         Op::IcmpError => errors::act(world, arguments),
         Op::Train => trains::act(world, arguments),
+        Op::Answer => answer(world, arguments),
+        Op::Flood => floods::act(world, arguments),
     }
 }
 
@@ -55,31 +59,57 @@ pub const fn side(bit: u8) -> Side {
 }
 
 /// A flow's first packet, as policy allows it: from NPCI to a listener, or from a tenant to NPCI, straight or by its own
-/// NAT IP, or as an echo.
-fn open(world: &mut World, [who, protocol, host, port, shape, payload, _]: [u8; 7]) {
+/// NAT IP, as an echo, or to a listener.
+fn open(world: &mut World, [who, protocol, host, port, shape, payload, way]: [u8; 7]) {
+    let (side, packet) = opening(who, protocol, host, Port::new(40_000 + u16::from(port)));
+    let packet = shaped(packet, shape, payload);
+    world.elsewhere = way & 1 != 0;
+    let _verdict = world.send(side, &packet.build());
+}
+
+/// A packet, and the side that it comes from.
+pub type Sent = (Side, Packet);
+
+/// Such a packet.
+pub fn opening(who: u8, protocol: u8, host: u8, port: Port) -> Sent {
     let tenant = 1 + (who & 1);
-    let port = Port::new(40_000 + u16::from(port));
+    let called = 1 + (host >> 6 & 1);
     let inside = (plan::host(tenant, host % 32), port);
     let npci = plan::npci(128 * (tenant - 1) + host % 128);
     let kind = match protocol % 4 {
         0 | 1 => Kind::Tcp(FLAGS[0]),
         bits => Kind::Udp { checksum: bits == 2 },
     };
-    let (side, kind, src, dst) = match who >> 1 & 3 {
+    let (side, kind, src, dst) = match who >> 1 & 7 {
         0 => (Side::External, kind, (npci, port), (INGRESS_VIP, plan::listener(tenant))),
         1 => (Side::Internal, kind, inside, (npci, Port::new(443))),
         2 => (Side::Internal, kind, inside, (plan::nat(tenant), plan::mapping(tenant))),
-        _ => (Side::Internal, Kind::Echo(8), inside, (npci, Port::NONE)),
+        3 => (Side::Internal, Kind::Echo(8), inside, (npci, Port::NONE)),
+        _ => (Side::Internal, kind, inside, (INGRESS_VIP, plan::listener(called))),
     };
-    let packet = shaped(Packet::new(kind, src, dst), shape, payload);
-    let _verdict = world.send(side, &packet.build());
+    (side, Packet::new(kind, src, dst))
+}
+
+/// A client's stack resets what it was challenged with; or somebody guesses.
+fn answer(world: &mut World, [index, off, ..]: [u8; 7]) {
+    let challenges = &world.clients.challenges;
+    let Some(index) = usize::from(index).checked_rem(challenges.len()) else { return };
+    let challenge = challenges[challenges.len() - 1 - index];
+    let wrong = if off < 224 { 0 } else { u32::from(off) };
+    let reset = Packet {
+        sequence_number: challenge.cookie.wrapping_add(wrong),
+        payload: Vec::new(),
+        ..packet_of(&challenge.key, RST)
+    };
+    let _verdict = world.send(challenge.key.side(), &reset.build());
 }
 
 /// Options, time to live and payload of a packet.
 fn shaped(mut packet: Packet, shape: u8, payload: u8) -> Packet {
     packet.option_words = (shape & 15).min(10);
     packet.ttl = [64, 1, 2, 255][usize::from(shape >> 4 & 3)];
-    packet.mss = (shape & 64 != 0).then_some(1460);
+    packet.mss = [None, Some(1460), Some(1250), Some(536)][usize::from(shape >> 6)];
+    packet.is_padded = payload & 1 != 0;
     packet.payload.resize(payload.into(), 0x5a);
     packet
 }
@@ -100,10 +130,11 @@ pub fn packet_of(key: &FlowKey, flags: u8) -> Packet {
     Packet::new(kind, (key.src, key.src_port), (key.dst, key.dst_port))
 }
 
-fn follow(world: &mut World, [index, from, flags, shape, payload, ..]: [u8; 7]) {
+fn follow(world: &mut World, [index, from, flags, shape, payload, way, _]: [u8; 7]) {
     let Some(flow) = world.flow(index) else { return };
     let key = key_from(flow, from & 1 == 0);
     let packet = shaped(packet_of(&key, flags), shape, payload);
+    world.elsewhere = way & 1 != 0;
     let _verdict = world.send(key.side(), &packet.build());
 }
 
@@ -138,43 +169,6 @@ fn stray(world: &mut World, [way, ends, src, dst, ports, kind, flags]: [u8; 7]) 
         _ => Kind::Other(flags),
     };
     let _verdict = world.send(side(way), &Packet::new(kind, ends[0], ends[1]).build());
-}
-
-/// Looks at a flow for expiry: it goes only when nothing has come for as long as the RFCs want it kept, and then whole.
-fn expire_one(world: &World, index: u8, how: u8) {
-    let Some(flow) = world.flow(index) else { return };
-    let key = key_from(flow, how & 1 == 0);
-    let table = if how & 2 == 0 { FlowTable::Established } else { FlowTable::HalfOpen };
-    let before = super::oracle::books::Books::of(&world.tables);
-    let outcome = expire(&world.tables, table, &key, world.now_ns);
-    let after = super::oracle::books::Books::of(&world.tables);
-    after.assert_whole();
-    if outcome != Expiry::Expired {
-        after.assert_same_flows(&before);
-        return;
-    }
-    let entry = before.entry(&key).expect("only what is there expires");
-    assert!(after.entry(&key).is_none() && after.entry(&entry.pair).is_none(), "{key:?}: half of it is left");
-    let idle = idle_ns(world, &[key, entry.pair], entry.birth_ns);
-    let least = least_idle_secs(table, key.protocol(), entry.state().name()) * SECOND_NS;
-    assert!(idle >= least, "{key:?} ({}) expired after {idle} ns", entry.state().name());
-}
-
-fn idle_ns(world: &World, keys: &[FlowKey], birth_ns: u64) -> u64 {
-    let last = keys.iter().filter_map(|key| world.last_sent.get(key).copied()).max();
-    // The engine writes the time of a packet down once a second at most.
-    (world.now_ns - last.unwrap_or_default().max(birth_ns)) + SECOND_NS
-}
-
-/// RFC 5382 REQ-5, RFC 4787 REQ-5 and RFC 5508 REQ-1; for an unfinished handshake, the configuration's default.
-fn least_idle_secs(table: FlowTable, protocol: Option<Protocol>, state: &str) -> u64 {
-    match (table, protocol, state) {
-        (FlowTable::HalfOpen, Some(Protocol::Tcp), _) => 30,
-        (FlowTable::Established, Some(Protocol::Tcp), "established" | "half_closed") => 7_440,
-        (FlowTable::Established, Some(Protocol::Tcp), _) => 240,
-        (_, Some(Protocol::Udp), _) => 120,
-        (_, Some(Protocol::Icmp) | None, _) => 60,
-    }
 }
 
 /// The daemon ends a flow: both entries are marked.

@@ -47,13 +47,28 @@ pub struct Packet {
     pub option_words: u8,
     /// The maximum segment size that a TCP SYN tells.
     pub mss: Option<u16>,
+    /// Does padding before that option move it to an odd place?
+    pub is_padded: bool,
+    /// Of a TCP segment.
+    pub sequence_number: u32,
     pub payload: Vec<u8>,
 }
 
 impl Packet {
     pub fn new(kind: Kind, src: End, dst: End) -> Self {
         let payload = b"payload".to_vec();
-        Self { kind, src, dst, ttl: 64, id: 0x1234, option_words: 0, mss: None, payload }
+        Self {
+            kind,
+            src,
+            dst,
+            ttl: 64,
+            id: 0x1234,
+            option_words: 0,
+            mss: None,
+            is_padded: false,
+            sequence_number: 1,
+            payload,
+        }
     }
 
     /// Header and payload of the transport, with its checksum.
@@ -68,14 +83,22 @@ impl Packet {
         let udp_len = u16::try_from(8 + self.payload.len()).unwrap_or(u16::MAX).to_be_bytes();
         match self.kind {
             Kind::Tcp(flags) => {
-                let mss = self.mss.map_or(Vec::new(), |mss| [[2, 4], mss.to_be_bytes()].concat());
-                let offset = if mss.is_empty() { 0x50 } else { 0x60 };
-                let fixed = [0, 0, 0, 1, 0, 0, 0, 2, offset, flags, 0xff, 0xff, 0, 0, 0, 0];
-                [&sport[..], &dport, &fixed, &mss].concat()
+                let options = self.tcp_options();
+                let offset = 0x50 + 4 * u8::try_from(options.len()).expect("few options");
+                let fixed = [0, 0, 0, 2, offset, flags, 0xff, 0xff, 0, 0, 0, 0];
+                [&sport[..], &dport, &self.sequence_number.to_be_bytes(), &fixed, &options].concat()
             }
             Kind::Udp { .. } => [sport, dport, udp_len, [0, 0]].concat(),
             Kind::Echo(kind) => [[kind, 0], [0, 0], if kind == 0 { dport } else { sport }, [0, 1]].concat(),
             Kind::Other(_) => Vec::new(),
+        }
+    }
+
+    fn tcp_options(&self) -> Vec<u8> {
+        match self.mss.map(u16::to_be_bytes) {
+            None => Vec::new(),
+            Some([high, low]) if self.is_padded => vec![1, 2, 4, high, low, 1, 1, 0],
+            Some([high, low]) => vec![2, 4, high, low],
         }
     }
 
@@ -176,6 +199,8 @@ fn repair_transport(packet: &mut [u8]) {
 pub enum Damage {
     /// This byte of it, counted from the IPv4 header, becomes another.
     Byte(u8, u8),
+    /// The same, and the header's checksum is right afterwards: a wrong one ends every packet early.
+    Disguised(u8, u8),
     /// It is cut off after so many bytes.
     Cut(u8),
     /// So many bytes follow it.
@@ -187,7 +212,8 @@ pub enum Damage {
 impl Damage {
     pub const fn new([what, at, value]: [u8; 3]) -> Self {
         match what % 8 {
-            0..=3 => Self::Byte(at, value),
+            0 | 1 => Self::Byte(at, value),
+            2 | 3 => Self::Disguised(at, value),
             4 => Self::Cut(at),
             5 => Self::Trailer(at),
             _ => Self::Repair,
@@ -200,6 +226,12 @@ impl Damage {
             Self::Byte(at, value) => {
                 if let Some(byte) = frame.get_mut(start + usize::from(at)) {
                     *byte = value;
+                }
+            }
+            Self::Disguised(at, value) => {
+                Self::Byte(at, value).apply(frame);
+                if let Some(packet) = frame.get_mut(start..) {
+                    repair_header(packet);
                 }
             }
             Self::Cut(len) => frame.truncate(len.into()),

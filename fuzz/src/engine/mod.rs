@@ -10,13 +10,16 @@
 //! | `plan` | the gateway, and what is right about it |
 //! | `program` | bytes to instructions |
 //! | `act` | what an instruction does |
-//! | `errors`, `trains` | the packets of the instructions about ICMP errors and fragments |
+//! | `errors`, `trains`, `floods` | the packets of the instructions about ICMP errors, fragments and floods |
+//! | `expiry` | flows that are looked at for expiry |
 //! | `frame`, `read` | frames as neighbours build and read them |
 //! | `world` | the tables, the clock, and what the oracles remember |
 //! | `oracle` | what holds after every packet; `oracle/` has a file for each kind of promise |
 
 mod act;
 mod errors;
+mod expiry;
+mod floods;
 mod frame;
 mod oracle;
 mod plan;

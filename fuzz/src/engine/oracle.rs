@@ -5,23 +5,36 @@
 //! all fragments and ICMP errors, and for one that translates them.
 
 pub mod books;
+pub mod clients;
 mod errors;
 mod fragments;
+mod losses;
+mod mss;
+pub mod openings;
 mod policy;
 mod reply;
 #[cfg(test)]
 mod tests;
 mod translation;
 
-use gateway_common::{abi::Side, verdict::Verdict};
+use gateway_common::{
+    abi::{Addr, Counter, FlowKey, Side},
+    verdict::Verdict,
+};
 
-use super::{plan, read::Ip, world::World};
+use super::{
+    plan::{self, EGRESS_VIP, INGRESS_VIP},
+    read::Ip,
+    world::World,
+};
 use books::Books;
 
 /// A packet's way through the engine.
 #[derive(Clone, Copy, Debug)]
 pub struct Passage<'a> {
     pub side: Side,
+    /// Did it come in where nobody is reached?
+    pub elsewhere: bool,
     pub before: &'a [u8],
     pub after: &'a [u8],
     pub verdict: Verdict,
@@ -29,11 +42,32 @@ pub struct Passage<'a> {
     pub books: &'a Books,
 }
 
+impl Passage<'_> {
+    /// The side that it has to leave by. A tenant that calls a listener, and the listener's answer, stay inside.
+    pub fn leaves_by(&self, came: &Ip<'_>) -> Side {
+        let stays = self.side == Side::Internal && [INGRESS_VIP, EGRESS_VIP].contains(&came.dst());
+        if stays { Side::Internal } else { self.side.opposite() }
+    }
+
+    /// The address of the tenant that the flow belongs to: of two tenants, the one that calls.
+    pub fn inside(&self, came: &Ip<'_>, sent: &Ip<'_>) -> Addr {
+        let is_answer = self.side == Side::Internal && came.dst() == EGRESS_VIP;
+        if self.side == Side::External || is_answer { sent.dst() } else { came.src() }
+    }
+}
+
+/// The key of a packet that was built here.
+pub fn read_key(side: Side, frame: &[u8]) -> FlowKey {
+    translation::key_of(side, &Ip::of_frame(frame).expect("a sound packet"))
+}
+
 /// Panics when a promise is broken.
 pub fn check(world: &mut World, passage: &Passage<'_>) {
     let after = Books::of(&world.tables);
     after.assert_whole();
     after.assert_counted_once(passage);
+    losses::check(passage, &after);
+    assert_sound_header(passage);
     match passage.verdict {
         Verdict::Pass => {
             assert_untouched(passage);
@@ -43,10 +77,12 @@ pub fn check(world: &mut World, passage: &Passage<'_>) {
         Verdict::Drop(_) | Verdict::Held => {
             assert_untouched(passage);
             after.assert_nothing_entered(passage.books);
+            clients::check(world, passage);
         }
         Verdict::Reply => {
             after.assert_nothing_entered(passage.books);
             reply::check(passage);
+            clients::check(world, passage);
         }
         Verdict::Redirect { ifindex } => {
             world.translated += 1;
@@ -64,6 +100,14 @@ fn assert_untouched(passage: &Passage<'_>) {
     );
 }
 
+/// Nothing is sent, answered or kept whose IP header was damaged on the way, as far as the engine looks at that: headers
+/// without options.
+fn assert_sound_header(passage: &Passage<'_>) {
+    let Some(came) = Ip::of_frame(passage.before).filter(|ip| ip.header.len() == 20) else { return };
+    let is_let_be = matches!(passage.verdict, Verdict::Pass | Verdict::Drop(_));
+    assert!(is_let_be || came.header_is_valid(), "{:?} with a damaged header", passage.verdict);
+}
+
 /// What the kernel gets is not the gateway's, and the kernel would not carry it across.
 fn assert_not_ours(world: &World, passage: &Passage<'_>) {
     let Some(ip) = Ip::of_frame(passage.before) else { return };
@@ -78,9 +122,9 @@ fn assert_not_ours(world: &World, passage: &Passage<'_>) {
 }
 
 fn translated(world: &mut World, passage: &Passage<'_>, after: &Books, ifindex: u32) {
-    assert_eq!(ifindex, world.plan.ifindex(passage.side.opposite()), "it leaves on the other side");
     let sent = Ip::of_frame(passage.after).expect("what leaves is a sound IPv4 packet");
     let came = Ip::of_frame(passage.before).expect("only a sound IPv4 packet is translated");
+    assert_eq!(ifindex, world.plan.ifindex(passage.leaves_by(&came)), "it leaves on the right side");
     translation::check_headers(world, passage, &came, &sent);
     let (offset, _) = came.fragment();
     let tenant = if offset > 0 {
@@ -95,4 +139,8 @@ fn translated(world: &mut World, passage: &Passage<'_>, after: &Books, ifindex: 
         tenant
     };
     after.assert_tenant_counted(passage, tenant);
+    if after.since(passage.books, Counter::FlowsOpened) != 0 {
+        let entry = after.entry(&translation::key_of(passage.side, &came));
+        openings::note(world, entry.expect("a packet of the flow that it opened"));
+    }
 }

@@ -2,18 +2,22 @@
 //!
 //! Everything that the oracles ask is answered from here, by arithmetic, and not from the tables.
 
+mod rights;
+
 use std::net::Ipv4Addr;
 
 use gateway_common::{
     abi::{
-        Addr, AddressKind, Backend, DestinationKey, Interface, LinkAddresses, Listener, ListenerFlags,
-        ListenerKey, Mac, OwnedAddress, Pool, PoolFlags, Port, Protocol, Settings, Side, TenantId,
-        TenantSource, Timeouts,
+        Addr, AddressKind, Backend, DestinationKey, HairpinKey, Interface, LinkAddresses, Listener,
+        ListenerFlags, ListenerKey, Mac, OwnedAddress, Pool, PoolFlags, Port, Protocol, Settings,
+        SettingsFlags, Side, TenantId, TenantSource, Timeouts,
     },
     memory::MemoryTables,
     port_slice::PortSlices,
     tables::Route,
 };
+
+pub use rights::Rights;
 
 /// The address that NPCI calls.
 pub const INGRESS_VIP: Addr = Addr::new([192, 0, 2, 10]);
@@ -36,6 +40,11 @@ const BACKENDS: u8 = 2;
 const SLOTS: u32 = 7;
 /// Added to the number of a tenant: the pool of its addressed egress.
 const EGRESS_POOL: u32 = 100;
+/// Entries of a half-open table that floods do not fill: more than all rings together hold.
+const ROOM_FOR_FLOODS: usize = 8_192;
+
+/// Added to a device's number: another one on its side.
+const ELSEWHERE: u32 = 50;
 
 /// What differs from run to run.
 #[derive(Clone, Copy, Debug)]
@@ -50,25 +59,31 @@ pub struct Plan {
     pub vlans: [u16; 2],
     /// Entries of the established and of the half-open table.
     pub capacities: [usize; 2],
+    /// What the tenants may, and how they are treated.
+    pub rights: Rights,
 }
 
 impl Plan {
     /// From the header of an input.
-    pub fn new([flags, slices, vlans, established, half_open, ..]: [u8; 8]) -> Self {
+    pub fn new([flags, slices, vlans, established, half_open, limits, pairs, challenge]: [u8; 8]) -> Self {
         let vlan = |bit: u8, id: u16| if vlans & bit == 0 { 0 } else { id };
+        let entries = |places: u8| 2 * usize::from(places % 32);
+        let half_open = if half_open & 128 == 0 { entries(half_open) } else { ROOM_FOR_FLOODS };
         Self {
             preserve: (flags & 3) << 1,
             any_port: (flags >> 2 & 3) << 1,
             slices: if slices == 0 { 0 } else { 1 << (slices % 63) | u64::from(slices >> 6) },
             vlans: [vlan(1, 7), vlan(2, 4094)],
-            capacities: [usize::from(established % 32), usize::from(half_open % 32)].map(|n| 2 * n),
+            capacities: [entries(established), half_open],
+            rights: Rights::new([limits, pairs, challenge]),
         }
     }
 
-    /// A place for every flow, all ports, no VLAN.
+    /// A place for every flow, all ports, no VLAN, every hairpin.
     #[cfg(test)]
     pub fn roomy() -> Self {
-        Self { preserve: 0, any_port: 0, slices: u64::MAX, vlans: [0; 2], capacities: [64; 2] }
+        let rights = Rights::new([0, 15, 0]);
+        Self { preserve: 0, any_port: 0, slices: u64::MAX, vlans: [0; 2], capacities: [64; 2], rights }
     }
 
     /// Does this tenant's listener show the client's own address?
@@ -83,6 +98,11 @@ impl Plan {
         is_npci(address) && half + 1 == tenant && (any_port || port.number() == 443)
     }
 
+    /// May the tenant's own calls be shown with this port of the egress VIP?
+    pub fn may_be_shown(&self, tenant: u8, port: Port) -> bool {
+        self.owns(port) && self.rights.share(tenant).contains(&(port.number() % 1024))
+    }
+
     /// Does this node own the port?
     pub fn owns(&self, port: Port) -> bool {
         let slice = port.number().checked_sub(1024).map(|offset| offset / 1024);
@@ -92,6 +112,13 @@ impl Plan {
     /// The interface that packets of a side come in by.
     pub const fn ifindex(&self, side: Side) -> u32 {
         if self.vlans[side as usize] == 0 { device(side) } else { device(side) + 100 }
+    }
+
+    /// The interface that packets of a side come in by, or another one of that side that nobody is reached by. (With a
+    /// VLAN it is the same one, and the tag differs.)
+    pub const fn arrival(&self, side: Side, elsewhere: bool) -> u32 {
+        let is_other = elsewhere && self.vlans[side as usize] == 0;
+        if is_other { self.ifindex(side) + ELSEWHERE } else { self.ifindex(side) }
     }
 
     /// The tables of this gateway.
@@ -110,6 +137,12 @@ impl Plan {
         for tenant in TENANTS {
             self.add_tenant(&mut tables, tenant);
         }
+        for (from, to) in TENANTS.into_iter().flat_map(|from| TENANTS.map(|to| (from, to))) {
+            if self.rights.may_hairpin(from, to) {
+                let [from, to] = [from, to].map(|tenant| TenantId(tenant.into()));
+                tables.hairpins.insert(HairpinKey { from, to });
+            }
+        }
         tables
     }
 
@@ -118,24 +151,37 @@ impl Plan {
         settings.lease_until_ns = u64::MAX;
         settings.hash_seed = 7;
         settings.slices = PortSlices::from_mask(self.slices);
-        settings.timeouts = Timeouts::DEFAULT;
+        settings.timeouts = Timeouts { quarantine_secs: self.rights.quarantine_secs, ..Timeouts::DEFAULT };
         (settings.ingress_vip, settings.egress_vip) = (INGRESS_VIP, EGRESS_VIP);
         settings.node = 1;
+        settings.challenge_above = self.rights.challenge_above;
+        settings.cookie_key = [0x5eed, 0xc001];
+        if self.rights.resets_expired {
+            settings.flags = settings.flags.with(SettingsFlags::RESET_EXPIRED);
+        }
+        if self.rights.clamps() {
+            settings.flags = settings.flags.with(SettingsFlags::CLAMPS_MSS);
+        }
         settings
     }
 
     fn add_interface(&self, tables: &mut MemoryTables, side: Side) {
-        let parent = device(side) + 100;
+        let (parent, other) = (device(side) + 100, device(side) + ELSEWHERE);
         let transmit = self.ifindex(side);
-        let mac = Mac::new(GATEWAY_MAC);
-        let interface = Interface::new(side, transmit, self.vlans[side as usize], mac);
-        tables.interfaces.insert(device(side), interface);
-        tables.interfaces.insert(parent, Interface::new(side, parent, 0, mac));
+        let interface = |transmit: u32, vlan: u16| {
+            let mut interface = Interface::new(side, transmit, vlan, Mac::new(GATEWAY_MAC));
+            interface.mss = self.rights.interface_mss(side);
+            interface
+        };
+        tables.interfaces.insert(device(side), interface(transmit, self.vlans[side as usize]));
+        tables.interfaces.insert(parent, interface(parent, 0));
+        tables.interfaces.insert(other, interface(other, 0));
     }
 
     fn add_tenant(&self, tables: &mut MemoryTables, tenant: u8) {
         let id = TenantId(tenant.into());
         tables.addresses.insert(nat(tenant), OwnedAddress::nat_ip(id));
+        tables.tenant_settings.insert(id, self.rights.settings(tenant));
         tables.sources.push((host(tenant, 0), 24, TenantSource::new(id)));
         for number in 0..32 {
             tables.routes.insert(host(tenant, number), route(Side::Internal));
@@ -182,7 +228,7 @@ fn add_pool(
 }
 
 /// The device of a side; its VLAN parent has a number 100 above.
-const fn device(side: Side) -> u32 {
+pub const fn device(side: Side) -> u32 {
     side as u32 + 1
 }
 
@@ -236,6 +282,11 @@ pub fn is_backend(tenant: u8, end: (Addr, Port)) -> bool {
 /// A tenant's port of the ingress VIP, for each protocol.
 pub const fn listener(tenant: u8) -> Port {
     Port::new(8440 + tenant as u16)
+}
+
+/// The tenant whose listener this end is.
+pub fn listens_at((address, port): (Addr, Port)) -> Option<u8> {
+    TENANTS.into_iter().find(|tenant| (address, port) == (INGRESS_VIP, listener(*tenant)))
 }
 
 /// A tenant's port of its own NAT IP, for each protocol.

@@ -29,11 +29,15 @@ pub enum Op {
     IcmpError,
     /// A datagram of a flow in fragments.
     Train,
+    /// What a client's stack says to a challenge.
+    Answer,
+    /// Many first packets at once.
+    Flood,
 }
 
 impl Op {
     /// Each once.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 13] = [
         Self::Open,
         Self::Follow,
         Self::Stray,
@@ -45,6 +49,8 @@ impl Op {
         Self::Arp,
         Self::IcmpError,
         Self::Train,
+        Self::Answer,
+        Self::Flood,
     ];
 }
 

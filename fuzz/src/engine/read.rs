@@ -91,6 +91,17 @@ impl<'a> Ip<'a> {
         Addr::new(self.header[at..at + 4].try_into().expect("four bytes"))
     }
 
+    /// The flags of a TCP segment; none of anything else, or of one that is cut off before them.
+    pub fn tcp_flags(&self) -> u8 {
+        if self.protocol() == TCP { self.payload.get(13).copied().unwrap_or_default() } else { 0 }
+    }
+
+    /// Sequence number and acknowledgment number of a TCP segment.
+    pub fn tcp_numbers(&self) -> Option<(u32, u32)> {
+        let at = |at: usize| Some(u32::from_be_bytes(self.payload.get(at..at + 4)?.try_into().ok()?));
+        if self.protocol() == TCP { Some((at(4)?, at(8)?)) } else { None }
+    }
+
     pub fn header_is_valid(&self) -> bool {
         sum(self.header) == 0xffff
     }

@@ -1,9 +1,9 @@
 //! The tables, the clock, and what the oracles remember of earlier packets.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, mem};
 
 use gateway_common::{
-    abi::{Addr, EntryFlags, FlowKey, Side},
+    abi::{Addr, Counter, EntryFlags, FlowKey, Side},
     forward::process,
     memory::{BytesPacket, MemoryTables},
     verdict::Verdict,
@@ -11,7 +11,7 @@ use gateway_common::{
 
 use super::{
     frame::{self, Damage},
-    oracle::{self, Passage, books::Books},
+    oracle::{self, Passage, books::Books, clients::Clients, openings::Openings},
     plan::Plan,
 };
 
@@ -60,6 +60,12 @@ pub struct World {
     pub trains: HashMap<Datagram, Train>,
     /// What the next packet suffers.
     pub damages: Vec<Damage>,
+    /// Does the next packet come in where nobody is reached?
+    pub elsewhere: bool,
+    /// When keys were put in quarantine.
+    pub quarantined: HashMap<FlowKey, u64>,
+    pub openings: Openings,
+    pub clients: Clients,
     /// Packets that went through, for tests of the generators.
     pub translated: usize,
 }
@@ -78,6 +84,10 @@ impl World {
             last_sent: HashMap::new(),
             trains: HashMap::new(),
             damages: Vec::new(),
+            elsewhere: false,
+            quarantined: HashMap::new(),
+            openings: Openings::default(),
+            clients: Clients::default(),
             translated: 0,
         }
     }
@@ -103,21 +113,29 @@ impl World {
     /// The tag of frames on that side.
     pub fn tag(&self, side: Side) -> Option<u16> {
         let vlan = self.plan.vlans[side as usize];
-        (vlan != 0).then_some(vlan | 0x6000)
+        (vlan != 0).then_some((vlan | 0x6000) ^ u16::from(self.elsewhere))
     }
 
     /// Sends a frame, damaged as asked, through the engine and before the oracles.
     pub fn send_frame(&mut self, side: Side, mut frame: Vec<u8>) -> Verdict {
+        let elsewhere = mem::take(&mut self.elsewhere);
         for damage in self.damages.drain(..) {
             damage.apply(&mut frame);
         }
         let books = Books::of(&self.tables);
-        let mut packet = BytesPacket { bytes: frame.clone(), ingress_ifindex: self.plan.ifindex(side) };
+        let mut packet =
+            BytesPacket { bytes: frame.clone(), ingress_ifindex: self.plan.arrival(side, elsewhere) };
         let verdict = process(&mut packet, &self.tables, side, self.now_ns);
-        let passage = Passage { side, before: &frame, after: &packet.bytes, verdict, books: &books };
+        let after = &packet.bytes;
+        let passage = Passage { side, elsewhere, before: &frame, after, verdict, books: &books };
         oracle::check(self, &passage);
         self.remember(&books);
         verdict
+    }
+
+    /// Flows that were opened so far, as the engine counts them.
+    pub fn flows_opened(&self) -> u64 {
+        self.tables.counter(Counter::FlowsOpened)
     }
 
     /// Notes flows that have come.

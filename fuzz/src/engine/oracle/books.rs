@@ -3,8 +3,9 @@
 use std::collections::{BTreeMap, HashMap};
 
 use gateway_common::{
-    abi::{Counter, CtEntry, EntryFlags, FlowKey, TenantId, TenantStats},
+    abi::{Counter, CtEntry, EntryFlags, FlowKey, Port, Side, TenantId, TenantStats, TenantUse},
     drop_reason::DropReason,
+    limits::HALF_OPEN_PLACES,
     memory::MemoryTables,
     verdict::Verdict,
 };
@@ -19,7 +20,13 @@ pub struct Books {
     counters: BTreeMap<u32, u64>,
     drops: BTreeMap<DropReason, u64>,
     tenants: BTreeMap<TenantId, TenantStats>,
+    uses: HashMap<TenantId, TenantUse>,
     capacities: [usize; 2],
+}
+
+/// Does one tenant call another one's listener, or its own?
+fn is_hairpin(entry: &CtEntry) -> bool {
+    entry.key.side() == Side::Internal && entry.pair.side() == Side::Internal
 }
 
 impl Books {
@@ -31,6 +38,7 @@ impl Books {
             counters: tables.counters.borrow().clone(),
             drops: tables.drops.borrow().clone(),
             tenants: tables.tenants.borrow().clone(),
+            uses: tables.tenant_use.borrow().clone(),
             capacities: [tables.established.capacity, tables.half_open.capacity],
         }
     }
@@ -47,7 +55,12 @@ impl Books {
         self.established.values().chain(self.half_open.values())
     }
 
-    /// Both keys of a flow in one table, or none; no key twice; no table above its bound.
+    fn originals(&self) -> impl Iterator<Item = &CtEntry> {
+        self.entries().filter(|entry| entry.flags.contains(EntryFlags::ORIGINAL))
+    }
+
+    /// Both keys of a flow in one table, or none; no key twice; no table and no ring above its bound; every tenant's flows
+    /// counted.
     pub fn assert_whole(&self) {
         assert!(self.established.len() <= self.capacities[0], "the established table is over its bound");
         assert!(self.half_open.len() <= self.capacities[1], "the half-open table is over its bound");
@@ -59,15 +72,46 @@ impl Books {
                 assert_eq!(pair.tenant, entry.tenant, "{key:?}: two tenants in one flow");
                 let original = |entry: &CtEntry| entry.flags.contains(EntryFlags::ORIGINAL);
                 assert_ne!(original(entry), original(pair), "{key:?} is like its pair");
-                assert_ne!(key.side(), entry.pair.side(), "{key:?}: both halves on one side");
+                assert!(
+                    key.side() != entry.pair.side() || is_hairpin(entry),
+                    "{key:?}: both halves on one side"
+                );
             }
         }
+        self.assert_uses();
+        self.assert_rings();
+    }
+
+    /// What is counted against a tenant's limit is what it has.
+    fn assert_uses(&self) {
+        let mut flows: HashMap<TenantId, i64> = HashMap::new();
+        for entry in self.originals() {
+            *flows.entry(entry.tenant).or_default() += 1;
+        }
+        for (tenant, counted) in &self.uses {
+            let flows = flows.remove(tenant).unwrap_or_default();
+            assert_eq!(counted.flows, flows, "flows of {tenant:?} as counted, and as they are");
+        }
+        assert!(flows.is_empty(), "flows that nobody counted: {flows:?}");
+    }
+
+    /// No listener, and no tenant's calls, have more half-open flows than they have places.
+    fn assert_rings(&self) {
+        let mut rings: HashMap<_, u32> = HashMap::new();
+        for entry in self.half_open.values().filter(|entry| entry.flags.contains(EntryFlags::ORIGINAL)) {
+            let is_ingress = entry.flags.contains(EntryFlags::INGRESS);
+            let port = if is_ingress { entry.key.dst_port } else { Port::NONE };
+            let ring = (entry.tenant, entry.protocol(), is_ingress, port, is_hairpin(entry));
+            *rings.entry(ring).or_default() += 1;
+        }
+        let over = rings.iter().find(|(_, flows)| **flows > HALF_OPEN_PLACES);
+        assert!(over.is_none(), "more half-open flows than places: {over:?}");
     }
 
     /// Passed, translated, dropped or answered: one of them, once.
     pub fn assert_counted_once(&self, passage: &Passage<'_>) {
         let Passage { books, verdict, .. } = passage;
-        let more = |counter: Counter| self.counter(counter) - books.counter(counter);
+        let more = |counter: Counter| self.since(books, counter);
         let drops = self.dropped() - books.dropped();
         let answers = more(Counter::ArpAnswered) + more(Counter::EchoAnswered);
         let held = more(Counter::FragmentsHeld);
@@ -84,6 +128,11 @@ impl Books {
             let count = |books: &Self| books.drops.get(reason).copied().unwrap_or_default();
             assert_eq!(count(self) - count(books), 1, "counted under another reason than {reason:?}");
         }
+    }
+
+    /// How often something was counted since.
+    pub fn since(&self, before: &Self, counter: Counter) -> u64 {
+        self.counter(counter) - before.counter(counter)
     }
 
     fn counter(&self, counter: Counter) -> u64 {
@@ -109,6 +158,19 @@ impl Books {
     pub fn assert_same_flows(&self, before: &Self) {
         assert_eq!(self.established, before.established, "established flows");
         assert_eq!(self.half_open, before.half_open, "half-open flows");
+    }
+
+    /// The same, but for the entries under these keys.
+    pub fn assert_same_flows_but(&self, before: &Self, keys: &[FlowKey]) {
+        let without = |books: &Self| {
+            let mut books = books.clone();
+            for key in keys {
+                books.established.remove(key);
+                books.half_open.remove(key);
+            }
+            books
+        };
+        without(self).assert_same_flows(&without(before));
     }
 
     /// The packet was counted for this tenant and for no other.

@@ -1,6 +1,6 @@
 //! A translated ICMP error (RFC 5508 section 4): its quote names a flow, outer and quoted headers change alike.
 
-use gateway_common::abi::{FlowKey, Protocol, Side};
+use gateway_common::abi::{EntryFlags, FlowKey, Protocol, Side};
 
 use super::{Passage, books::Books};
 use crate::engine::{
@@ -17,14 +17,18 @@ pub fn check(passage: &Passage<'_>, after: &Books, came: (&Ip<'_>, &[u8]), sent:
     // The gateway sent the quoted packet: its answers are what the flow's key names.
     let key = quoted_key(passage.side, &asked);
     let entry = *passage.books.entry(&key).unwrap_or_else(|| panic!("the quote is of no flow: {key:?}"));
+    assert!(!entry.flags.is_ended(), "the flow is over: {key:?}");
     assert_eq!(came.dst(), asked.src(), "an error goes to the sender of what it quotes");
     assert_eq!(sent.dst(), entry.pair.src, "it goes to who sent the quoted packet");
-    assert_eq!(quoted_key(passage.side.opposite(), &told), flipped(&entry.pair), "the quote as it was sent");
+    assert_eq!(quoted_key(passage.leaves_by(came), &told), flipped(&entry.pair), "the quote as it was sent");
     check_source(passage.side, came, sent, &entry.pair);
     check_sums(passage, (came, &asked), (sent, &told));
     check_rest((came, &asked), (sent, &told));
     after.assert_same_flows(passage.books);
-    let inside = if passage.side == Side::Internal { asked.dst() } else { told.src() };
+    let is_original = entry.flags.contains(EntryFlags::ORIGINAL);
+    let stays = passage.leaves_by(came) == passage.side;
+    let is_callers = if stays { is_original } else { passage.side == Side::Internal };
+    let inside = if is_callers { asked.dst() } else { told.src() };
     let tenant = plan::owner(inside).expect("an inside address");
     assert_eq!(u16::from(tenant), entry.tenant.0, "another tenant's flow");
     tenant

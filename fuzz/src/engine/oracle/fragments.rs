@@ -33,6 +33,5 @@ pub fn check_later(world: &mut World, passage: &Passage<'_>, came: &Ip<'_>, sent
     };
     assert!(!train.sent.iter().any(overlaps), "{range:?} lies over another fragment: {:?}", train.sent);
     train.sent.push(range);
-    let inside = if passage.side == Side::Internal { came.src() } else { sent.dst() };
-    plan::owner(inside).expect("an inside address")
+    plan::owner(passage.inside(came, sent)).expect("an inside address")
 }

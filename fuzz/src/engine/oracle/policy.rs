@@ -1,7 +1,11 @@
 //! A flow that was opened: was it allowed?
 
-use gateway_common::abi::{CtEntry, EntryFlags, FlowKey, ListenerFlags, ListenerKey, Side, TenantId};
+use gateway_common::{
+    abi::{CtEntry, EntryFlags, FlowKey, ListenerFlags, ListenerKey, Side, TenantId},
+    tables::Route,
+};
 
+use super::Passage;
 use crate::engine::{
     plan::{self, INGRESS_VIP},
     read::{Ip, TCP},
@@ -12,7 +16,8 @@ use crate::engine::{
 const OPENING: (u8, u8) = (0x17, 0x02);
 
 /// Panics unless the plan, as it is now, allows the flow that `entry` is the original half of.
-pub fn check_opening(world: &World, tenant: u8, key: &FlowKey, entry: &CtEntry, came: &Ip<'_>) {
+pub fn check_opening(world: &World, passage: &Passage<'_>, tenant: u8, entry: &CtEntry, came: &Ip<'_>) {
+    let key = &entry.key;
     assert!(entry.flags.contains(EntryFlags::ORIGINAL), "{key:?} was opened by an answer");
     if came.protocol() == TCP {
         assert_eq!(came.payload[13] & OPENING.0, OPENING.1, "{key:?} was opened without a bare SYN");
@@ -21,7 +26,10 @@ pub fn check_opening(world: &World, tenant: u8, key: &FlowKey, entry: &CtEntry, 
     assert!(world.now_ns < settings.lease_until_ns, "{key:?} was opened without the lease");
     match key.side() {
         Side::External => check_inwards(world, tenant, key, entry),
-        Side::Internal => check_outwards(world, tenant, key, entry),
+        Side::Internal => {
+            assert_source(world, passage, tenant, key);
+            check_outwards(world, tenant, key, entry);
+        }
     }
 }
 
@@ -41,6 +49,28 @@ fn check_inwards(world: &World, tenant: u8, key: &FlowKey, entry: &CtEntry) {
     }
 }
 
+/// A tenant's address counts only where the tenant is reached (RFC 3704 section 2.2), unless it may come from anywhere.
+fn assert_source(world: &World, passage: &Passage<'_>, tenant: u8, key: &FlowKey) {
+    if world.plan.rights.is_loose(tenant) {
+        return;
+    }
+    assert!(!passage.elsewhere, "{key:?} was opened from where {} is not", key.src);
+    match world.tables.routes.get(&key.src).copied().unwrap_or(Route::None) {
+        Route::Forward { ifindex, .. }
+        | Route::Unresolved { ifindex, .. }
+        | Route::TooLarge { ifindex, .. } => {
+            assert_eq!(
+                ifindex,
+                plan::device(Side::Internal),
+                "{key:?} was opened from where {} is not",
+                key.src
+            );
+        }
+        Route::None => panic!("{key:?} was opened, and nobody knows where {} is", key.src),
+        Route::Disabled => {}
+    }
+}
+
 fn check_outwards(world: &World, tenant: u8, key: &FlowKey, entry: &CtEntry) {
     let protocol = key.protocol().expect("a key of ours");
     let draining = |source: &gateway_common::abi::TenantSource| {
@@ -49,6 +79,9 @@ fn check_outwards(world: &World, tenant: u8, key: &FlowKey, entry: &CtEntry) {
     let drains = world.tables.sources.iter().any(|(_, _, source)| draining(source));
     assert!(!drains, "{key:?}: its tenant is draining");
     let target = (entry.pair.src, entry.pair.src_port);
+    if key.dst == INGRESS_VIP {
+        return check_hairpin(world, tenant, key);
+    }
     assert!(world.plan.may_call(tenant, protocol, target), "tenant {tenant} may not call {target:?}");
     if key.dst == plan::nat(tenant) {
         assert_eq!(
@@ -59,4 +92,12 @@ fn check_outwards(world: &World, tenant: u8, key: &FlowKey, entry: &CtEntry) {
     } else {
         assert_eq!((key.dst, key.dst_port), target, "a call goes where it was meant to go");
     }
+}
+
+/// A tenant calls a listener from inside. (Whose, and who may, is asked of every packet.)
+fn check_hairpin(world: &World, tenant: u8, key: &FlowKey) {
+    let protocol = key.protocol().expect("a key of ours");
+    let listener = world.tables.listeners.get(&ListenerKey::new(INGRESS_VIP, protocol, key.dst_port));
+    let listener = listener.expect("a listener");
+    assert!(!listener.flags.contains(ListenerFlags::DRAINING), "{tenant}: {key:?}: its listener is draining");
 }

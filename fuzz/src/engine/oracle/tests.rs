@@ -1,6 +1,8 @@
 //! Can the oracles fail? What the engine did is damaged afterwards, and each damage has to be seen. For errors and
 //! fragments the right answer is made by hand.
 
+mod rights;
+
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use gateway_common::{
@@ -43,7 +45,7 @@ fn no_byte_of_a_translated_packet_can_change_unseen() {
         let mut sent = BytesPacket { bytes: before.clone(), ingress_ifindex: world.plan.ifindex(side) };
         let verdict = process(&mut sent, &world.tables, side, world.now_ns);
         let passage = |after: &[u8], world: &mut World| {
-            check(world, &Passage { side, before: &before, after, verdict, books: &books });
+            check(world, &Passage { side, elsewhere: false, before: &before, after, verdict, books: &books });
         };
         passage(&sent.bytes, &mut world);
         for at in 0..sent.bytes.len() {
@@ -71,7 +73,17 @@ fn a_dropped_packet_that_was_touched_is_seen() {
     let verdict = Verdict::Drop(gateway_common::drop_reason::DropReason::NoFlow);
     world.tables.drops.borrow_mut().insert(gateway_common::drop_reason::DropReason::NoFlow, 1);
     let mut judge = |after: &[u8]| {
-        check(&mut world, &Passage { side: Side::External, before: &before, after, verdict, books: &books });
+        check(
+            &mut world,
+            &Passage {
+                side: Side::External,
+                elsewhere: false,
+                before: &before,
+                after,
+                verdict,
+                books: &books,
+            },
+        );
     };
     judge(&after);
     after[20] ^= 1;
@@ -112,6 +124,7 @@ fn judge_error(world: &World, flow: Flow, from_original: bool, came: &[u8], sent
     after[..12].rotate_left(6);
     let passage = Passage {
         side,
+        elsewhere: false,
         before: &before,
         after: &after,
         verdict: Verdict::Redirect { ifindex: 0 },
@@ -155,8 +168,14 @@ fn fragments_follow_their_first_one_and_lie_beside_each_other() {
     let (came, sent) = (frames(&came), frames(&sent));
     let judge = |world: &mut World, at: usize, first: bool| {
         let verdict = Verdict::Redirect { ifindex: 0 };
-        let passage =
-            Passage { side: Side::External, before: &came[at], after: &sent[at], verdict, books: &books };
+        let passage = Passage {
+            side: Side::External,
+            elsewhere: false,
+            before: &came[at],
+            after: &sent[at],
+            verdict,
+            books: &books,
+        };
         let [came, sent] = [&came[at], &sent[at]].map(|frame| Ip::of_frame(frame).expect("a sound packet"));
         if first {
             fragments::note_first(world, &passage, &came, &sent);
