@@ -53,6 +53,13 @@ impl<'a> Ip<'a> {
         (total >= len).then(|| Self { header: &bytes[..len], payload: &bytes[len..end] })
     }
 
+    /// The packet that an error quotes: all that is there, whatever its total length says. Nobody may rely on that, since
+    /// there are hosts that change it before they quote.
+    pub fn in_error(bytes: &'a [u8]) -> Option<Self> {
+        let (header, payload) = bytes.split_at_checked(usize::from(bytes.first()? & 15) * 4)?;
+        (bytes[0] >> 4 == 4 && header.len() >= 20).then_some(Self { header, payload })
+    }
+
     pub fn total_len(&self) -> usize {
         word(self.header, 2).into()
     }

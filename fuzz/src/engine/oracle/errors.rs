@@ -12,8 +12,8 @@ use crate::engine::{
 pub fn check(passage: &Passage<'_>, after: &Books, came: (&Ip<'_>, &[u8]), sent: &Ip<'_>) -> u8 {
     let (came, quote) = came;
     assert!(came.is_whole(), "an error in fragments can't be judged by its first one");
-    let asked = Ip::quoted(quote).expect("an error that was translated quotes a packet");
-    let told = Ip::quoted(sent.quote().expect("it stays an error")).expect("the quote stays a packet");
+    let asked = Ip::in_error(quote).expect("an error that was translated quotes a packet");
+    let told = Ip::in_error(sent.quote().expect("it stays an error")).expect("the quote stays a packet");
     // The gateway sent the quoted packet: its answers are what the flow's key names.
     let key = quoted_key(passage.side, &asked);
     let entry = *passage.books.entry(&key).unwrap_or_else(|| panic!("the quote is of no flow: {key:?}"));
