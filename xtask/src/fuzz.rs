@@ -52,7 +52,7 @@ pub struct Options {
     #[arg(long, value_name = "NAME")]
     target: Vec<String>,
 
-    /// Only the targets that need none of the daemon's code: they compile in seconds.
+    /// Only the targets that need none of the daemon's code: most of the build is the daemon's.
     #[arg(long)]
     no_daemon: bool,
 
