@@ -85,7 +85,7 @@ drop_reasons! {
     /// No flow is known and this packet cannot open one (TCP without SYN, an echo reply, a stray answer).
     NoFlow = 15, "no_flow",
         "A few are normal after flows have expired. Many: the timeouts are shorter than the applications' silence.";
-    /// No free port of this node's slices towards that destination within the bounded search.
+    /// No free port of this node's slices towards that destination within the bounded search: TCP was reset, UDP got an ICMP error.
     PortsExhausted = 16, "ports_exhausted",
         "Fewer connections to this one destination: pool them, or spread them over more of NPCI's endpoints.";
     /// The table of half-open flows is full: a flood, or `limits.half_open_flows` is too small.

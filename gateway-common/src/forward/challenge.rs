@@ -82,7 +82,7 @@ fn is_cookie<P: Packet>(packet: &P, settings: &Settings, transport: &Transport, 
     let slot = now_ns >> SLOT_BITS;
     transport.segment.seen().contains(Seen::RST)
         && (sequence_number == cookie(settings, &transport.key, slot)
-            || sequence_number == cookie(settings, &transport.key, slot - 1))
+            || sequence_number == cookie(settings, &transport.key, slot.wrapping_sub(1)))
 }
 
 /// What only who got the challenge can know.

@@ -85,7 +85,10 @@ fn carry_out<P: Packet, T: Tables>(
     plan: &mut Plan,
     now_ns: u64,
 ) -> Result<Verdict, Break> {
-    track(tables, plan, now_ns)?;
+    if let Err(reason) = track(tables, plan, now_ns) {
+        let why = (reason, plan.flow.tenant);
+        return Ok(refuse::refuse(packet, tables, &plan.frame.ip, plan.transport.segment, why)?);
+    }
     if plan.frame.ip.fragment.is_part() {
         // Of a known flow now: where it came from.
         return Err(Break::Stage(Stage::FirstPart));

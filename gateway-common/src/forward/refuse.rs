@@ -9,7 +9,7 @@ use crate::{
     conntrack::Segment,
     drop_reason::DropReason,
     packet::{Packet, Refused},
-    rewrite,
+    rewrite::{self, Complaint},
     tables::{FlowSlot, Tables},
     verdict::Verdict,
     wire::{
@@ -47,7 +47,7 @@ pub fn refuse<P: Packet, T: Tables>(
     segment: Segment,
     (reason, tenant): (DropReason, TenantId),
 ) -> Result<Verdict, DropReason> {
-    if !is_answered(reason, segment) || !turn_round(packet, ip) {
+    if !is_answered(reason, segment) || !turn_round(packet, ip, complaint(reason)) {
         return Err(reason);
     }
     tables.count_drop(reason, tenant);
@@ -90,7 +90,7 @@ fn resets_expired<T: Tables>(tables: &T) -> bool {
 #[inline(always)]
 pub const fn is_answered(reason: DropReason, segment: Segment) -> bool {
     match reason {
-        DropReason::RefusedNoBackend | DropReason::RefusedDraining => true,
+        DropReason::RefusedNoBackend | DropReason::RefusedDraining | DropReason::PortsExhausted => true,
         DropReason::FlowReset | DropReason::FlowExpired => {
             segment.seen().contains(Seen::ACK) && !segment.seen().contains(Seen::RST)
         }
@@ -98,15 +98,24 @@ pub const fn is_answered(reason: DropReason, segment: Segment) -> bool {
     }
 }
 
+/// What the sender of a datagram is told: that nobody takes it, or (RFC 6888 REQ-11) that there is no way to whom it called.
+#[inline(always)]
+const fn complaint(reason: DropReason) -> Complaint {
+    match reason {
+        DropReason::PortsExhausted => Complaint::HOST_UNREACHABLE,
+        _ => Complaint::PORT_UNREACHABLE,
+    }
+}
+
 /// Turns the packet into its refusal; false when it gets none and has to be dropped.
 #[inline(never)]
-fn turn_round<P: Packet>(packet: &mut P, ip: &Ipv4) -> bool {
+fn turn_round<P: Packet>(packet: &mut P, ip: &Ipv4, complaint: Complaint) -> bool {
     if !may_be_answered(packet, ip) {
         return false;
     }
     let turned = match Protocol::from_number(ip.protocol) {
         Some(Protocol::Tcp) => rewrite::tcp_reset(packet, ip),
-        Some(Protocol::Udp) => rewrite::icmp_error(packet, ip, ip.dst, rewrite::Complaint::PORT_UNREACHABLE),
+        Some(Protocol::Udp) => rewrite::icmp_error(packet, ip, ip.dst, complaint),
         Some(Protocol::Icmp) | None => Err(Refused),
     };
     turned.is_ok()

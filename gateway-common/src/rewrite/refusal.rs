@@ -12,8 +12,9 @@ use crate::{
         ethernet::{self, ETHERTYPE_OFFSET, ETHERTYPE_VLAN, Link, TAG_LEN},
         ipv4::{self, Ipv4},
         transport::{
-            ICMP_DESTINATION_UNREACHABLE, ICMP_FRAGMENTATION_NEEDED, ICMP_HEADER_LEN, ICMP_PORT_UNREACHABLE,
-            ICMP_TIME_EXCEEDED, TCP_ACK, TCP_FIN, TCP_HEADER_LEN, TCP_RST, TCP_SYN, checksum_offset,
+            ICMP_DESTINATION_UNREACHABLE, ICMP_FRAGMENTATION_NEEDED, ICMP_HEADER_LEN, ICMP_HOST_UNREACHABLE,
+            ICMP_PORT_UNREACHABLE, ICMP_TIME_EXCEEDED, TCP_ACK, TCP_FIN, TCP_HEADER_LEN, TCP_RST, TCP_SYN,
+            checksum_offset,
         },
     },
 };
@@ -179,6 +180,9 @@ impl Complaint {
     /// Nobody listens there (RFC 1122 section 3.2.2.1).
     pub const PORT_UNREACHABLE: Self =
         Self { kind: ICMP_DESTINATION_UNREACHABLE, code: ICMP_PORT_UNREACHABLE, word: 0 };
+    /// There is no way to that host (RFC 1812 section 5.2.7.1).
+    pub const HOST_UNREACHABLE: Self =
+        Self { kind: ICMP_DESTINATION_UNREACHABLE, code: ICMP_HOST_UNREACHABLE, word: 0 };
     /// The time to live ended here (RFC 1812 section 5.3.1).
     pub const TIME_EXCEEDED: Self = Self { kind: ICMP_TIME_EXCEEDED, code: 0, word: 0 };
 

@@ -25,6 +25,8 @@ pub const TCP_ACK: u8 = 0x10;
 pub const ICMP_ECHO_REPLY: u8 = 0;
 /// ICMP type "destination unreachable".
 pub const ICMP_DESTINATION_UNREACHABLE: u8 = 3;
+/// Its code "host unreachable".
+pub const ICMP_HOST_UNREACHABLE: u8 = 1;
 /// Its code "port unreachable".
 pub const ICMP_PORT_UNREACHABLE: u8 = 3;
 /// Its code "fragmentation needed and DF set".

@@ -2,6 +2,7 @@
 
 use gateway_common::abi::{ListenerFlags, TenantSource};
 use gateway_common::drop_reason::DropReason;
+use gateway_common::port_slice::PortSlices;
 use gateway_daemon::datapath::contents::Contents;
 use gateway_tests::packet::{IcmpError, Packet, TcpFlags};
 
@@ -23,7 +24,21 @@ pub const CASES: &[Case] = &[
     Case::new("answers: an ended flow from a tenant", ended_egress),
     Case::new("answers: an ended half-open flow", ended_half_open),
     Case::new("answers: a SYN on an ended flow", reopened),
+    Case::with("answers: no ports", |desired| desired.settings.slices = PortSlices::from_mask(0), no_ports),
 ];
+
+fn no_ports(rig: &mut Rig) {
+    let (outside, inside) = (rig.world.external, rig.world.tenant(1));
+    let refused = |wire, answer| refused(DropReason::PortsExhausted, 1, wire, &answer);
+    for (wire, src, dst) in [(outside, (NPCI, 40_000), LISTENER), (inside, (backend(1), 50_000), (NPCI, 443))]
+    {
+        rig.step("SYN", wire, &syn(src, dst), &refused(wire, reset_of_syn(src, dst, 0)));
+    }
+    let (src, dst) = ((backend(1), 50_000), (nat_ip(1), 9053));
+    let datagram = udp(b"?")(src, dst);
+    let answer = told(IcmpError::HostUnreachable, src, dst, &datagram);
+    rig.step("datagram", inside, &datagram, &refused(inside, answer));
+}
 
 fn without_servers(desired: &mut Contents) {
     desired.pools.iter_mut().for_each(|(_, pool)| pool.maglev_len = 0);
@@ -68,8 +83,12 @@ fn syn(src: End, dst: End) -> Packet {
 
 /// The ICMP error about a datagram, which quotes its header and eight bytes.
 fn unreachable(src: End, dst: End, datagram: &Packet) -> Packet {
+    told(IcmpError::PortUnreachable, src, dst, datagram)
+}
+
+fn told(error: IcmpError, src: End, dst: End, datagram: &Packet) -> Packet {
     let frame = datagram.build();
-    let error = Packet::icmp_error(dst.0, src.0, IcmpError::PortUnreachable, &frame);
+    let error = Packet::icmp_error(dst.0, src.0, error, &frame);
     from_gateway(error.payload(&frame[14..14 + 28])).tos(0xc0)
 }
 

@@ -9,6 +9,7 @@ use crate::{
     drop_reason::DropReason,
     forward::{Expiry, expire},
     memory::{BytesPacket, MemoryFlows, MemoryTables},
+    port_slice::PortSlices,
     tables::FlowTable,
     verdict::Verdict,
 };
@@ -57,7 +58,11 @@ pub fn end_flows(tables: &MemoryTables) {
 fn refused() -> Vec<(DropReason, MemoryTables, Frame, Side)> {
     let (external, internal) = (Side::External, Side::Internal);
     let syn = |src, dst| Frame::tcp(SYN, src, dst);
+    let without_ports =
+        || tables(|tables| tables.settings.as_mut().unwrap().slices = PortSlices::from_mask(0));
     vec![
+        (DropReason::PortsExhausted, without_ports(), syn(CLIENT, VIP), external),
+        (DropReason::PortsExhausted, without_ports(), syn(TENANT, NPCI), internal),
         (DropReason::RefusedNoBackend, tables(without_backends), syn(CLIENT, VIP), external),
         (DropReason::RefusedNoBackend, tables(without_backends), syn(TENANT, NAT_IP), internal),
         (DropReason::RefusedDraining, tables(draining_listeners), syn(CLIENT, VIP), external),
@@ -73,7 +78,7 @@ fn as_datagram(frame: &Frame) -> Frame {
 
 #[track_caller]
 fn answer(tables: &MemoryTables, frame: &Frame, side: Side, reason: DropReason) -> BytesPacket {
-    let mut packet = frame.packet(EXTERNAL_IF);
+    let mut packet = frame.packet(side as u32 + 1);
     assert_eq!(send(tables, &mut packet, side, NOW), Verdict::Reply, "{frame:?}");
     assert_eq!(tables.drops.borrow()[&reason], 1);
     assert_eq!(tables.tenants.borrow()[&TenantId(1)].dropped_packets, 1);
@@ -129,8 +134,9 @@ fn a_refused_datagram_is_answered_with_port_unreachable() {
                 let received = goes_back(&frame, &answer);
                 assert_eq!(received.protocol, ICMP);
                 let link_len = if tag.is_some() { 18 } else { 14 };
-                // Type 3, code 3; unused; the packet's header and eight bytes.
-                assert_eq!(received.rest, [&[3, 3, 0, 0][..], &sent[link_len..link_len + 28]].concat());
+                // Type 3; code 3, or 1 where there is no way; unused; the packet's header and eight bytes.
+                let code = if reason == DropReason::PortsExhausted { 1 } else { 3 };
+                assert_eq!(received.rest, [&[3, code, 0, 0][..], &sent[link_len..link_len + 28]].concat());
             }
         }
     }

@@ -85,7 +85,10 @@ impl Run {
         let mut packet = Frame::new(Kind::Udp { checksum: true }, src, dst).packet(INTERNAL_IF);
         match send(&self.tables, &mut packet, Side::Internal, NOW) {
             Verdict::Redirect { .. } => self.opened((src, dst), &Received::read(&packet.bytes), &taken),
-            Verdict::Drop(reason) => {
+            refusal @ (Verdict::Drop(_) | Verdict::Reply) => {
+                // Who is told that there are no ports is dropped aloud.
+                let reason =
+                    if let Verdict::Drop(reason) = refusal { reason } else { DropReason::PortsExhausted };
                 self.refused += 1;
                 self.check_refusal((src, dst), reason, &taken);
                 assert_eq!(self.keys(), before, "a refusal changes nothing");

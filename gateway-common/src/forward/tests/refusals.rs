@@ -220,7 +220,7 @@ fn refused_for_want_of_something() -> Vec<(DropReason, Case)> {
     let back = Route::Forward { ifindex: EXTERNAL_IF, link: super::world::link_addresses(EXTERNAL_IF) };
     let nowhere = Route::Forward { ifindex: 77, link: super::world::link_addresses(EXTERNAL_IF) };
     vec![
-        (DropReason::PortsExhausted, Case::ingress(SYN).plan(&none_owned)),
+        (DropReason::PortsExhausted, Case::of(&with_options, Side::External, 1).plan(&none_owned)),
         (DropReason::HalfOpenTableFull, Case::ingress(SYN).tables(|tables| tables.half_open.capacity = 0)),
         (DropReason::HalfOpenTableFull, Case::ingress(SYN).tables(|tables| tables.half_open.capacity = 1)),
         (DropReason::FlowTableFull, flow_table_full()),
