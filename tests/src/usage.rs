@@ -30,6 +30,16 @@ pub fn map_bytes(pins: &Pins) -> u64 {
     names.iter().map(|name| bytes_of_map(&pins.map(name))).sum()
 }
 
+/// Frames that the kernel has dropped since it started because a CPU's backlog was full, on all interfaces of all
+/// namespaces: the second column of softnet_stat.
+#[track_caller]
+pub fn backlog_drops() -> u64 {
+    const STAT: &str = "/proc/net/softnet_stat";
+    let stat = fs::read_to_string(STAT).unwrap_or_else(|error| panic!("read {STAT}: {error}"));
+    let dropped = |line: &str| u64::from_str_radix(line.split_ascii_whitespace().nth(1)?, 16).ok();
+    stat.lines().map(|line| dropped(line).unwrap_or_else(|| panic!("no drops in {STAT}: {line}"))).sum()
+}
+
 #[track_caller]
 fn bytes_of_map(pin: &Path) -> u64 {
     let map = MapData::from_pin(pin).unwrap_or_else(|error| panic!("open {}: {error}", pin.display()));

@@ -40,6 +40,8 @@ pub struct Report {
     pub failures: Vec<Failure>,
     /// Conversations only, without building the labs.
     pub took: Duration,
+    /// Frames that the kernel dropped before anybody saw them: what is missing may be theirs.
+    pub lost_by_labs: u64,
 }
 
 impl Report {
@@ -117,6 +119,7 @@ impl Report {
             "differences_justified": self.differences_justified(),
             "differences_unjustified": self.differences_unjustified(),
             "seconds": self.took.as_secs_f64(),
+            "lost_by_labs": self.lost_by_labs,
             "topics": topics,
             "justified": justified,
             "failures": failures.collect::<Vec<_>>(),
@@ -152,6 +155,10 @@ impl fmt::Display for Report {
             self.took.as_secs_f64()
         )?;
         writeln!(f, "differences found {found}, justified {justified}, not justified {}", found - justified)?;
+        if self.lost_by_labs > 0 {
+            let lost = self.lost_by_labs;
+            writeln!(f, "the kernel's backlog lost {lost} frames meanwhile: neither gateway has seen them")?;
+        }
         if self.is_alive() {
             return Ok(());
         }

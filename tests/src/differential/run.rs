@@ -9,7 +9,7 @@ use super::{
     script::BATCH,
     twin::{Pair, Twins},
 };
-use crate::topology::Mode;
+use crate::{topology::Mode, usage::backlog_drops};
 
 /// Which conversations to hold, and where.
 #[derive(Debug, Clone)]
@@ -30,7 +30,7 @@ pub fn run(plan: &Plan, progress: impl FnMut(u64)) -> Report {
 
 /// Holds all conversations by gateways that run.
 pub fn converse(pair: &Pair<'_>, plan: &Plan, mut progress: impl FnMut(u64)) -> Report {
-    let started = Instant::now();
+    let (started, dropped) = (Instant::now(), backlog_drops());
     let mut report = Report { seed: plan.seed, ..Report::default() };
     for range in batches(&plan.conversations) {
         let done = range.end - plan.conversations.start;
@@ -42,6 +42,7 @@ pub fn converse(pair: &Pair<'_>, plan: &Plan, mut progress: impl FnMut(u64)) -> 
         progress(done);
     }
     report.took = started.elapsed();
+    report.lost_by_labs = backlog_drops() - dropped;
     report
 }
 
