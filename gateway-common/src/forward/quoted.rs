@@ -37,7 +37,7 @@ fn decide<P: Packet, T: Tables>(
         }
         return pass_ipv4(packet, tables, frame);
     }
-    check_sender(tables, frame, flow.tenant)?;
+    check_sender(tables, frame, flow.tenant, quote.key.src)?;
     let original = flow.pair;
     let src = shown_sender(frame, &quote.key, &original);
     // Where the quoted packet came from: of a hairpin, the same side.
@@ -89,10 +89,16 @@ fn try_find_flow<P: Packet, T: Tables>(
     Ok(quote)
 }
 
-/// May this sender speak about the flow? Any router may, but no other tenant, and nobody with an address that cannot
-/// be a sender's on that side.
+/// May this sender speak about a packet that went to `target`? Any router may, and the tenant whose flow it is or whom the
+/// packet was for (of a hairpin that is another), but no third one, and nobody with an address that cannot be a sender's
+/// on that side.
 #[inline(always)]
-fn check_sender<T: Tables>(tables: &T, frame: &Frame, tenant: TenantId) -> Result<(), DropReason> {
+fn check_sender<T: Tables>(
+    tables: &T,
+    frame: &Frame,
+    tenant: TenantId,
+    target: Addr,
+) -> Result<(), DropReason> {
     let src = frame.ip.src;
     let refused = match frame.side {
         Side::External => Err(DropReason::Martian),
@@ -104,7 +110,8 @@ fn check_sender<T: Tables>(tables: &T, frame: &Frame, tenant: TenantId) -> Resul
     }
     match tables.tenant_of(src) {
         None => Ok(()),
-        Some(owner) if frame.side as u8 == Side::Internal as u8 && owner == tenant => Ok(()),
+        Some(_) if matches!(frame.side, Side::External) => refused,
+        Some(owner) if owner == tenant || tables.tenant_of(target) == Some(owner) => Ok(()),
         Some(_) => refused,
     }
 }

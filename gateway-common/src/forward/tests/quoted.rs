@@ -249,12 +249,36 @@ fn an_error_out_of_time_to_live_is_not_answered() {
     assert_eq!(verdict, Verdict::Drop(DropReason::TtlExceeded));
 }
 
-#[test]
-fn an_error_about_the_answer_to_a_call_from_inside_reaches_who_answered() {
+/// A call from tenant 1 to a listener of tenant 2: the tables, the call as it was sent, and as it was delivered.
+fn hairpin() -> (MemoryTables, Frame, Vec<u8>) {
     let mut tables = Plan::three_tenants().tables();
     tables.hairpins.insert(HairpinKey { from: TenantId(1), to: TenantId(2) });
     let call = Frame::udp("198.18.1.9:50000", "192.0.2.10:8442");
-    let called = Received::read(&run(&tables, call.build(), Side::Internal));
+    let called = run(&tables, call.build(), Side::Internal);
+    (tables, call, called)
+}
+
+/// RFC 5508 REQ-7: whom a hairpin leads to may complain about it, and so may every other host of the same tenant.
+#[test]
+fn an_error_about_a_call_from_inside_reaches_the_caller() {
+    let (tables, call, called) = hairpin();
+    for sender in [Received::read(&called).dst.0, addr("198.18.2.77")] {
+        let refusal = error([3, 3], sender, EGRESS_VIP, &called[14..]);
+        let (src, dst, quote) = read(&run(&tables, refusal, Side::Internal), [3, 3]);
+        assert_eq!((src, dst), (INGRESS_VIP, call.src.0));
+        assert_eq!(essence(&quote), essence(&call.build()[14..]));
+    }
+    for (sender, side) in [("198.18.3.9", Side::Internal), ("198.18.2.77", Side::External)] {
+        let bytes = error([3, 3], addr(sender), EGRESS_VIP, &called[14..]);
+        let mut packet = BytesPacket { bytes, ingress_ifindex: side as u32 + 1 };
+        assert!(matches!(send(&tables, &mut packet, side, NOW), Verdict::Drop(_)), "{sender} {side:?}");
+    }
+}
+
+#[test]
+fn an_error_about_the_answer_to_a_call_from_inside_reaches_who_answered() {
+    let (tables, call, called) = hairpin();
+    let called = Received::read(&called);
     let answer = Frame { src: called.dst, dst: called.src, ..call };
     let answered = run(&tables, answer.build(), Side::Internal);
     let refusal = error([3, 3], addr("198.18.1.9"), INGRESS_VIP, &answered[14..]);
