@@ -139,7 +139,7 @@ drop_reasons! {
     /// The operator or a failed health check ended this flow: its TCP packets were answered with a reset.
     FlowReset = 33, "flow_reset",
         "Nothing: both ends open a new connection.";
-    /// A fragment contradicts its datagram: it overlaps another part, is no multiple of 8 bytes long, or ends too far out.
+    /// A fragment contradicts its datagram (it overlaps another part, is no multiple of 8 bytes long, or ends too far out), or is of a SYN.
     BadFragment = 34, "bad_fragment",
         "Capture on the incoming interface and look at the sender: no working stack sends this.";
     /// From the external side with a source that no sender there can have: a tenant's, one of ours, or no single host's.

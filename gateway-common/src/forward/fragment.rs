@@ -9,7 +9,7 @@ use super::{
     transport_of,
 };
 use crate::{
-    abi::{Addr, Counter, DatagramHead, DatagramKey, FlowKey, Side},
+    abi::{Addr, Counter, DatagramHead, DatagramKey, FlowKey, Seen, Side},
     drop_reason::DropReason,
     limits::{DATAGRAM_LIFETIME_NS, DATAGRAM_LINGER_NS},
     packet::Packet,
@@ -67,20 +67,34 @@ fn decide_first_part<P: Packet, T: Tables>(
 ) -> Result<Verdict, Break> {
     let frame = &Frame::parse(packet, side)?;
     if !frame.ip.payload_len().is_multiple_of(8) {
-        return if is_ours(tables, frame.side, &frame.ip, flow) {
-            Err(DropReason::BadFragment.into())
-        } else {
-            Ok(pass_ipv4(packet, tables, frame)?)
-        };
+        return refuse(packet, tables, frame, flow);
     }
     let Some(transport) = transport_of(packet, tables, frame, flow)? else {
         return Ok(pass(tables));
     };
+    if transport.segment.seen().contains(Seen::SYN) {
+        // No stack sends it so. Its options, the segment size among them, would lie where nobody looks (RFC 3128).
+        return refuse(packet, tables, frame, flow);
+    }
     known::find_live(tables, &transport, flow)?;
     let hop = hop::find(packet, tables, frame, (flow.pair.dst, flow.pair.src), flow.pair.side())?;
     let mut plan = tables.plan().ok_or(DropReason::NotConfigured)?;
     (plan.frame, plan.transport, plan.flow, plan.hop) = (*frame, transport, *flow, hop);
     Err(Break::Stage(Stage::Note))
+}
+
+/// A first part that cannot be one is dropped if it is the gateway's.
+#[inline(always)]
+fn refuse<P: Packet, T: Tables>(
+    packet: &P,
+    tables: &T,
+    frame: &Frame,
+    flow: &mut Flow,
+) -> Result<Verdict, Break> {
+    if is_ours(tables, frame.side, &frame.ip, flow) {
+        return Err(DropReason::BadFragment.into());
+    }
+    Ok(pass_ipv4(packet, tables, frame)?)
 }
 
 /// Notes the datagram as planned, and sends its first part.

@@ -1,5 +1,5 @@
 use super::{
-    frame::{Frame, Received, end, seal},
+    frame::{ACK, Frame, Received, SYN, SYN_ACK, end, seal},
     world::{EXTERNAL_IF, INTERNAL_IF, NOW, Plan, SECOND, Tenant, npci, send},
 };
 use crate::{
@@ -69,24 +69,47 @@ fn datagram(len: usize) -> Frame {
     Frame { payload, ..Frame::udp("203.0.113.7:40000", "192.0.2.10:8441") }
 }
 
+fn segment(flags: u8) -> Frame {
+    Frame::tcp(flags, "203.0.113.7:40000", "192.0.2.10:8441")
+}
+
+/// Its options could lie in a part that nobody looks into; no stack sends it so.
+#[test]
+fn a_syn_in_parts_opens_nothing_and_answers_nothing() {
+    let tables = Plan::three_tenants().tables();
+    let opening = Frame { payload: vec![7; 100], ..segment(SYN) };
+    for part in parts(&opening.build(), 24, 7) {
+        assert!(!matches!(run(&tables, part, Side::External, NOW).0, Verdict::Redirect { .. }));
+    }
+    assert!(tables.half_open.entries().is_empty());
+    let called = Received::read(&sent(&tables, segment(SYN).build(), Side::External));
+    let answer = Frame { src: called.dst, dst: called.src, payload: vec![7; 100], ..segment(SYN_ACK) };
+    let first = parts(&answer.build(), 24, 8).remove(0);
+    assert_eq!(run(&tables, first, Side::Internal, NOW).0, Verdict::Drop(DropReason::BadFragment));
+    let elsewhere = Frame { dst: end("192.0.2.2:80"), ..opening };
+    let first = parts(&elsewhere.build(), 24, 9).remove(0);
+    assert_eq!(run(&tables, first, Side::External, NOW).0, Verdict::Pass);
+}
+
 /// 20 kB in both directions, TCP and ICMP in parts, too: the far end puts together what was sent.
 #[test]
 fn datagrams_in_parts_arrive_whole() {
     let outward = Frame::udp("198.18.1.9:50000", "203.0.113.1:443");
     let echo = Frame { dst: (npci(1), Port::NONE), ..Frame::echo_request("198.18.1.9:5", "203.0.113.1:1") };
-    let stream = Frame::tcp(super::frame::SYN, "203.0.113.7:40000", "192.0.2.10:8441");
     for (frame, side) in [
         (datagram(1), Side::External),
-        (stream, Side::External),
+        (segment(ACK), Side::External),
         (outward, Side::Internal),
         (echo, Side::Internal),
     ] {
         let frame = Frame { payload: datagram(20_000).payload, ..frame };
-        let tables = Plan::three_tenants().tables();
+        let (tables, direct) = (Plan::three_tenants().tables(), Plan::three_tenants().tables());
+        for tables in [&tables, &direct] {
+            sent(tables, segment(SYN).build(), Side::External);
+        }
         let out: Vec<_> =
             parts(&frame.build(), 1480, 7).into_iter().map(|part| sent(&tables, part, side)).collect();
         let received = Received::read(&whole(&out));
-        let direct = Plan::three_tenants().tables();
         let wanted = Received::read(&sent(&direct, frame.build(), side));
         assert_eq!((received.src, received.dst, &received.rest), (wanted.src, wanted.dst, &wanted.rest));
     }
