@@ -31,7 +31,7 @@ pub fn map_bytes(pins: &Pins) -> u64 {
 }
 
 /// Frames that the kernel has dropped since it started because a CPU's backlog was full, on all interfaces of all
-/// namespaces: the second column of softnet_stat.
+/// namespaces: the second column of `softnet_stat`.
 #[track_caller]
 pub fn backlog_drops() -> u64 {
     const STAT: &str = "/proc/net/softnet_stat";
