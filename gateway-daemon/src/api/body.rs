@@ -2,18 +2,20 @@
 
 use serde::de::DeserializeOwned;
 
-use super::problem::{Problem, ProblemKind};
+use super::{
+    objects::Objects,
+    problem::{Problem, ProblemKind},
+};
 
-/// What a body that is to be a JSON object holds.
-///
-/// serde also takes an array for an object, with the fields in their order. An empty array would then be an empty
-/// document, which `prune` turns into the removal of everything.
+/// What a body that is to be a JSON object holds. An empty array, say, is no empty document, which `prune` would turn into
+/// the removal of everything.
 ///
 /// # Errors
 ///
 /// What is wrong with it: with its syntax, or with which field.
 pub fn object<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
     if bytes.trim_ascii_start().first() == Some(&b'[') {
+        // Refused by `parse` as well, but in the words of the library.
         let remedy = "GET /v1/openapi.json describes every field";
         return Err(Problem::field("", "the body is an array, and is to be an object", remedy));
     }
@@ -32,7 +34,7 @@ pub fn list<T: DeserializeOwned>(bytes: &[u8]) -> Result<Vec<T>, Problem> {
 /// Syntax is one kind of fault, what the fields hold another.
 fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
     let mut reader = serde_json::Deserializer::from_slice(bytes);
-    let value = serde_path_to_error::deserialize(&mut reader).map_err(|error| {
+    let value = serde_path_to_error::deserialize(Objects(&mut reader)).map_err(|error| {
         let path = error.path().to_string();
         bad_json(if path == "." { "" } else { &path }, error.inner())
     })?;
@@ -73,6 +75,22 @@ mod tests {
             assert!(problem.detail.contains("line 1 column"), "{text}: {}", problem.detail);
         }
         assert_eq!(parse::<Document>(b"{\"tenants\": []}").unwrap_err().kind, ProblemKind::Invalid);
+    }
+
+    #[test]
+    fn an_array_is_no_object_however_deep() {
+        let tenant =
+            |more: &str| format!(r#"{{"tenant": [{{"name": "a", "nat_ip": "x", "sources": []{more}}}]}}"#);
+        assert!(parse::<Document>(tenant(r#", "timeouts": {"udp_secs": 300}"#).as_bytes()).is_ok());
+        for (text, path) in [
+            (tenant(r#", "timeouts": [null, null]"#), "tenant[0].timeouts"),
+            (tenant(r#", "pool": [["p"]]"#), "tenant[0].pool[0]"),
+            (r#"{"tenant": [["a", "x", []]]}"#.to_owned(), "tenant[0]"),
+        ] {
+            let problem = parse::<Document>(text.as_bytes()).unwrap_err();
+            assert_eq!(problem.problems[0].path, path, "{text}");
+            assert!(problem.problems[0].problem.contains("invalid type: sequence"), "{problem:?}");
+        }
     }
 
     #[test]
