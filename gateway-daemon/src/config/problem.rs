@@ -77,11 +77,24 @@ impl fmt::Display for FieldPath {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (i, step) in self.steps().iter().enumerate() {
             match step {
-                StepTo::Key(key) => write!(f, "{}{}", if i == 0 { "" } else { "." }, key.escape_debug())?,
+                StepTo::Key(key) => write!(f, "{}{}", if i == 0 { "" } else { "." }, TomlKey(key))?,
                 StepTo::Index(index) => write!(f, "[{index}]")?,
             }
         }
         Ok(())
+    }
+}
+
+/// A key as TOML has it: bare where that is possible, else in quotes.
+struct TomlKey<'a>(&'a str);
+
+impl fmt::Display for TomlKey<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let is_bare = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_');
+        if !self.0.is_empty() && self.0.chars().all(is_bare) {
+            return f.write_str(self.0);
+        }
+        write!(f, "\"{}\"", self.0.escape_debug())
     }
 }
 
