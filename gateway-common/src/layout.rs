@@ -59,6 +59,7 @@ pub const LAYOUTS: &[Layout] = &[
     of(Group::Configuration, names::INTERFACES, 3),
     of(Group::Configuration, names::TENANTS, 3),
     of(Group::Configuration, names::HAIRPINS, 3),
+    // In 3 an entry's padding became its place of arrival, of which zero says nothing.
     of(Group::Flows, names::FLOWS, 1),
     of(Group::Flows, names::HALF_OPEN, 1),
     of(Group::Alone, names::TENANT_STATS, 1),

@@ -2,7 +2,7 @@
 
 use crate::{
     abi::{
-        Addr, AllowKey, Backend, ClientKey, Counter, CtEntry, Datagram, DatagramHead, DatagramKey,
+        Addr, AllowKey, Arrival, Backend, ClientKey, Counter, CtEntry, Datagram, DatagramHead, DatagramKey,
         DestinationKey, EntryFlags, EntryView, Event, FlowKey, HairpinKey, HalfOpenRing, Interface, Listener,
         ListenerKey, OwnedAddress, Place, Pool, RingKey, Seen, Settings, Side, State, TenantId,
         TenantSettings, TenantSource, TenantStats, TenantUse,
@@ -141,6 +141,14 @@ impl FlowSlot for MemorySlot {
         let mut entry = self.0.get();
         entry.last_seen_ns = now_ns;
         self.0.set(entry);
+    }
+
+    fn set_arrival(&self, key: &FlowKey, arrival: Arrival) {
+        let mut entry = self.0.get();
+        if entry.key == *key {
+            entry.arrival = arrival;
+            self.0.set(entry);
+        }
     }
 
     fn set_progress(&self, key: &FlowKey, seen: Seen, state: State) {

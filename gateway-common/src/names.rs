@@ -96,6 +96,10 @@ pub const STAGE_PROGRAMS_XDP: [&str; Stage::INDICES as usize] = [
     "xdp_enter_internal",
     "xdp_note_external",
     "xdp_note_internal",
+    "xdp_source_external",
+    "xdp_source_internal",
+    "xdp_again_external",
+    "xdp_again_internal",
 ];
 /// Programs of the stages in TC, in the same order.
 pub const STAGE_PROGRAMS_TC: [&str; Stage::INDICES as usize] = [
@@ -117,6 +121,10 @@ pub const STAGE_PROGRAMS_TC: [&str; Stage::INDICES as usize] = [
     "tc_enter_internal",
     "tc_note_external",
     "tc_note_internal",
+    "tc_source_external",
+    "tc_source_internal",
+    "tc_again_external",
+    "tc_again_internal",
 ];
 /// TC program that sends a part on that was kept, as if it came in on NPCI's side; the daemon runs it.
 pub const RESUME_EXTERNAL: &str = "resume_external";

@@ -4,10 +4,10 @@ use core::ops::DerefMut;
 
 use crate::{
     abi::{
-        Addr, AllowKey, Backend, ClientKey, Counter, CtEntry, DatagramHead, DatagramKey, DestinationKey,
-        EntryFlags, EntryView, Event, FlowEnd, FlowKey, HairpinKey, Interface, LinkAddresses, Listener,
-        ListenerKey, OwnedAddress, Place, Pool, RingKey, Seen, Settings, State, TenantId, TenantSettings,
-        TenantSource,
+        Addr, AllowKey, Arrival, Backend, ClientKey, Counter, CtEntry, DatagramHead, DatagramKey,
+        DestinationKey, EntryFlags, EntryView, Event, FlowEnd, FlowKey, HairpinKey, Interface, LinkAddresses,
+        Listener, ListenerKey, OwnedAddress, Place, Pool, RingKey, Seen, Settings, State, TenantId,
+        TenantSettings, TenantSource,
     },
     drop_reason::DropReason,
     forward::Plan,
@@ -132,6 +132,9 @@ pub trait FlowSlot {
 
     /// Writes the time of the last packet.
     fn set_last_seen(&self, now_ns: u64);
+
+    /// Writes where its packets come in, unless the element was recycled for another key.
+    fn set_arrival(&self, key: &FlowKey, arrival: Arrival);
 
     /// Writes the record of segments and the cached state, unless the element was recycled for another key.
     fn set_progress(&self, key: &FlowKey, seen: Seen, state: State);

@@ -16,10 +16,11 @@ use core::{
 };
 use gateway_common::{
     abi::{
-        ALLOW_KEY_BITS, Addr, AllowKey, Backend, ClientKey, Counter, CtEntry, DESTINATION_KEY_BITS, Datagram,
-        DatagramHead, DatagramKey, DestinationKey, EntryFlags, EntryView, Event, FlowKey, HairpinKey,
-        HalfOpenRing, Interface, Listener, ListenerKey, OwnedAddress, Place, Pool, RECEIVED_WORDS, RingKey,
-        Seen, Settings, State, TenantId, TenantLabel, TenantSettings, TenantSource, TenantStats, TenantUse,
+        ALLOW_KEY_BITS, Addr, AllowKey, Arrival, Backend, ClientKey, Counter, CtEntry, DESTINATION_KEY_BITS,
+        Datagram, DatagramHead, DatagramKey, DestinationKey, EntryFlags, EntryView, Event, FlowKey,
+        HairpinKey, HalfOpenRing, Interface, Listener, ListenerKey, OwnedAddress, Place, Pool,
+        RECEIVED_WORDS, RingKey, Seen, Settings, State, TenantId, TenantLabel, TenantSettings, TenantSource,
+        TenantStats, TenantUse,
     },
     drop_reason::DropReason,
     forward::{Plan, Stage},
@@ -170,6 +171,14 @@ impl FlowSlot for Slot {
     fn set_last_seen(&self, now_ns: u64) {
         // SAFETY: as in `view`; an aligned word is written whole.
         unsafe { (&raw mut (*self.0).last_seen_ns).write_volatile(now_ns) }
+    }
+
+    #[inline(always)]
+    fn set_arrival(&self, key: &FlowKey, arrival: Arrival) {
+        if self.is_still(key) {
+            // SAFETY: as in `view`; an aligned half-word is written whole.
+            unsafe { (&raw mut (*self.0).arrival).write_volatile(arrival) }
+        }
     }
 
     #[inline(always)]

@@ -139,4 +139,6 @@ stages! {
     Handshake: handshake,
     Enter: enter,
     Note: note,
+    Source: source,
+    Again: again,
 }

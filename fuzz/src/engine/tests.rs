@@ -70,7 +70,7 @@ fn a_seed_reaches_each_of_the_rights() {
     assert_eq!((calls.flows.len(), drops(&calls, DropReason::TenantFlowsExceeded)), (5, 1));
     assert_eq!(special(2).flows.len(), 4);
     let spoofed = special(1);
-    assert_eq!((spoofed.flows.len(), drops(&spoofed, DropReason::SourceSpoofed)), (1, 1));
+    assert_eq!((spoofed.flows.len(), drops(&spoofed, DropReason::SourceSpoofed)), (1, 2));
 }
 
 /// As many as take about a second.

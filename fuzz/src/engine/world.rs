@@ -43,6 +43,8 @@ pub struct Datagram {
 pub struct Train {
     pub src: Addr,
     pub dst: Addr,
+    /// Did the first one come in where nobody is reached?
+    pub elsewhere: bool,
     /// Bytes of the datagram's segment that have left.
     pub sent: Vec<std::ops::Range<usize>>,
 }
@@ -57,6 +59,8 @@ pub struct World {
     pub flows: Vec<Flow>,
     /// When a packet of a key last went through.
     pub last_sent: HashMap<FlowKey, u64>,
+    /// Whether the packets of a tenant's key last came in where nobody is reached.
+    pub came_elsewhere: HashMap<FlowKey, bool>,
     pub trains: HashMap<Datagram, Train>,
     /// What the next packet suffers.
     pub damages: Vec<Damage>,
@@ -82,6 +86,7 @@ impl World {
             now_ns: START_NS,
             flows: Vec::new(),
             last_sent: HashMap::new(),
+            came_elsewhere: HashMap::new(),
             trains: HashMap::new(),
             damages: Vec::new(),
             elsewhere: false,

@@ -1,6 +1,6 @@
 //! The tracked flow.
 
-use super::{FlowKey, Protocol, TenantId};
+use super::{Arrival, FlowKey, Protocol, TenantId};
 use bytemuck::{Pod, Zeroable};
 
 /// Segments that one direction of a flow has sent so far, as bits. Merging two observations is a bitwise or.
@@ -162,7 +162,9 @@ pub struct CtEntry {
     pub seen: Seen,
     /// Original or reply; ingress or egress.
     pub flags: EntryFlags,
-    pad: [u8; 2],
+    /// Where this direction's packets come in, as far as is known; counts on the internal side, where a packet that comes
+    /// in elsewhere may be another tenant's.
+    pub arrival: Arrival,
 }
 
 impl CtEntry {
@@ -181,7 +183,7 @@ impl CtEntry {
             state: State::HalfOpen as u8,
             seen: Seen::NOTHING,
             flags,
-            pad: [0; 2],
+            arrival: Arrival::UNKNOWN,
         }
     }
 
@@ -229,6 +231,8 @@ pub struct EntryView {
     pub seen: Seen,
     /// See [`CtEntry::flags`].
     pub flags: EntryFlags,
+    /// See [`CtEntry::arrival`].
+    pub arrival: Arrival,
 }
 
 impl From<&CtEntry> for EntryView {
@@ -242,6 +246,7 @@ impl From<&CtEntry> for EntryView {
             state: entry.state(),
             seen: entry.seen,
             flags: entry.flags,
+            arrival: entry.arrival,
         }
     }
 }

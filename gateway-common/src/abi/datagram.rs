@@ -1,6 +1,6 @@
 //! A datagram that comes in parts.
 
-use super::{Addr, Side, TenantId};
+use super::{Addr, Arrival, Side, TenantId};
 use crate::limits::HELD_FRAME_MAX;
 use bytemuck::{Pod, Zeroable};
 
@@ -58,8 +58,10 @@ pub struct DatagramHead {
     pub new_dst: Addr,
     /// Whose it is.
     pub tenant: TenantId,
+    /// Where its first part came in.
+    pub arrival: Arrival,
     /// Explicit padding.
-    pub pad2: [u16; 3],
+    pub pad2: [u16; 2],
     /// Parts that come later than this are of another datagram; `CLOCK_MONOTONIC` nanoseconds.
     pub deadline_ns: u64,
 }

@@ -19,6 +19,24 @@ pub struct Interface {
     pub mss: u16,
 }
 
+/// Where a packet came in: an interface, and with XDP the VLAN of the tag in the frame. Two packets that came in at the same
+/// place have the same mark; two places of one node may share one only if it has 16 interfaces or more and VLANs besides.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Pod, Zeroable)]
+#[repr(transparent)]
+pub struct Arrival(u16);
+
+impl Arrival {
+    /// Nowhere yet.
+    pub const UNKNOWN: Self = Self(0);
+
+    /// By this interface, with this VLAN identifier in the frame (0: none).
+    #[inline(always)]
+    #[expect(clippy::cast_possible_truncation, reason = "the low halves are what counts")]
+    pub const fn new(ifindex: u32, vlan_id: u16) -> Self {
+        Self((ifindex as u16).rotate_right(4) ^ vlan_id)
+    }
+}
+
 impl Interface {
     /// An interface on one side of the gateway.
     pub const fn new(side: Side, transmit_ifindex: u32, vlan_id: u16, mac: Mac) -> Self {

@@ -25,7 +25,7 @@ pub use datagram::{DATAGRAMS_PER_SOURCE, Datagram, DatagramHead, DatagramKey, He
 pub use event::{Event, EventKind};
 pub use flow::{Family, FlowKey, Protocol, Side};
 pub use half_open::{ClientKey, HalfOpenRing, Place, RingKey};
-pub use interface::Interface;
+pub use interface::{Arrival, Interface};
 pub use listener::{Listener, ListenerFlags, ListenerKey};
 pub use policy::{
     ALLOW_KEY_BITS, AllowKey, DESTINATION_KEY_BITS, DestinationKey, TenantId, TenantLabel, TenantSource,

@@ -9,7 +9,7 @@ use super::{
     transport_of,
 };
 use crate::{
-    abi::{Addr, Counter, DatagramHead, DatagramKey, FlowKey, Seen, Side},
+    abi::{Addr, Arrival, Counter, DatagramHead, DatagramKey, FlowKey, Seen, Side},
     drop_reason::DropReason,
     limits::{DATAGRAM_LIFETIME_NS, DATAGRAM_LINGER_NS},
     packet::Packet,
@@ -76,7 +76,7 @@ fn decide_first_part<P: Packet, T: Tables>(
         // No stack sends it so. Its options, the segment size among them, would lie where nobody looks (RFC 3128).
         return refuse(packet, tables, frame, flow);
     }
-    known::find_live(tables, &transport, flow)?;
+    known::find_live(packet, tables, frame, &transport, flow)?;
     let hop = hop::find(packet, tables, frame, (flow.pair.dst, flow.pair.src), flow.pair.side())?;
     let mut plan = tables.plan().ok_or(DropReason::NotConfigured)?;
     (plan.frame, plan.transport, plan.flow, plan.hop) = (*frame, transport, *flow, hop);
@@ -115,7 +115,8 @@ fn carry_out<P: Packet, T: Tables>(
     now_ns: u64,
 ) -> Result<Verdict, DropReason> {
     let Plan { frame, transport, flow, hop, .. } = plan;
-    remember(tables, &transport.key, flow, FirstPart::of(&frame.ip), now_ns)?;
+    let part = FirstPart::of(&frame.ip, hop::arrival(packet, frame));
+    remember(tables, &transport.key, flow, part, now_ns)?;
     let hit = known::find(tables, &transport.key).ok_or(DropReason::NoFlow);
     if let Err(reason) = hit.and_then(|hit| known::advance(tables, &hit, transport, now_ns)) {
         forget(tables, &transport.key, frame.ip.id, now_ns);
@@ -132,12 +133,14 @@ struct FirstPart {
     id: u16,
     /// Length of its payload in units of 8 bytes.
     units: u16,
+    /// Where it came in.
+    arrival: Arrival,
 }
 
 impl FirstPart {
     #[inline(always)]
-    const fn of(ip: &Ipv4) -> Self {
-        Self { id: ip.id, units: units(ip.payload_len()) }
+    const fn of(ip: &Ipv4, arrival: Arrival) -> Self {
+        Self { id: ip.id, units: units(ip.payload_len()), arrival }
     }
 }
 
@@ -160,7 +163,8 @@ fn remember<T: Tables>(
             new_src: flow.pair.dst,
             new_dst: flow.pair.src,
             tenant: flow.tenant,
-            pad2: [0; 3],
+            arrival: part.arrival,
+            pad2: [0; 2],
             deadline_ns: now_ns + DATAGRAM_LIFETIME_NS,
         };
         if !tables.begin_datagram(&key, &head) {
@@ -240,6 +244,13 @@ fn send_later_part<P: Packet, T: Tables>(
         return Ok(None);
     };
     flow.tenant = head.tenant;
+    let is_elsewhere = matches!(frame.side, Side::Internal) && head.arrival != hop::arrival(packet, frame);
+    if is_elsewhere {
+        let sender = tables.tenant_of(ip.src).unwrap_or(head.tenant);
+        if hop::is_spoofed(packet, tables, frame, sender) {
+            return Err(DropReason::SourceSpoofed);
+        }
+    }
     let (first, end) = extent(ip).ok_or(DropReason::BadFragment)?;
     let addresses: (Addr, Addr) = (head.new_src, head.new_dst);
     let leaves_by = if head.stays == 0 { frame.side.opposite() } else { frame.side };

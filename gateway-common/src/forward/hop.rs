@@ -2,7 +2,7 @@
 
 use super::{Flow, Frame};
 use crate::{
-    abi::{Addr, Counter, Event, FlowKey, Interface, Side},
+    abi::{Addr, Arrival, Counter, Event, FlowKey, Interface, Side, TenantFlags, TenantId},
     drop_reason::DropReason,
     packet::Packet,
     rewrite::{self, LinkHeader, Translation},
@@ -21,11 +21,13 @@ pub struct Hop {
     pub link: Option<LinkHeader>,
     /// See [`Interface::mss`], of the interface that it leads out of.
     pub mss: u16,
+    /// Where answers come in that take the same way back.
+    pub arrival: Arrival,
 }
 
 impl Hop {
     /// None.
-    pub const NONE: Self = Self { verdict: Verdict::Pass, link: None, mss: 0 };
+    pub const NONE: Self = Self { verdict: Verdict::Pass, link: None, mss: 0, arrival: Arrival::UNKNOWN };
 }
 
 /// Why a packet cannot go on, and what its sender may be told.
@@ -78,14 +80,25 @@ pub fn find<P: Packet, T: Tables>(
     match tables.route(&query) {
         Route::Forward { ifindex, link } => {
             let out = on_side(tables, leaves_by, ifindex)?;
-            let transmit = if P::TAGS_IN_FRAME { out.transmit_ifindex } else { ifindex };
+            let (transmit, vlan_id) =
+                if P::TAGS_IN_FRAME { (out.transmit_ifindex, out.vlan_id) } else { (ifindex, 0) };
             let link = LinkHeader { addresses: link, vlan_id: out.vlan_id };
-            Ok(Hop { verdict: Verdict::Redirect { ifindex: transmit }, link: Some(link), mss: out.mss })
+            Ok(Hop {
+                verdict: Verdict::Redirect { ifindex: transmit },
+                link: Some(link),
+                mss: out.mss,
+                arrival: Arrival::new(transmit, vlan_id),
+            })
         }
         Route::Unresolved { ifindex, next_hop } => {
             let out = on_side(tables, leaves_by, ifindex)?;
             if P::RESOLVES_NEIGHBOURS {
-                return Ok(Hop { verdict: Verdict::RedirectNeighbour { ifindex }, link: None, mss: out.mss });
+                return Ok(Hop {
+                    verdict: Verdict::RedirectNeighbour { ifindex },
+                    link: None,
+                    mss: out.mss,
+                    arrival: Arrival::new(ifindex, 0),
+                });
             }
             report_unresolved(tables, ifindex, next_hop);
             Err(DropReason::NoNeighbour.into())
@@ -96,10 +109,34 @@ pub fn find<P: Packet, T: Tables>(
     }
 }
 
+/// Where a packet came in.
+#[inline(always)]
+pub fn arrival<P: Packet>(packet: &P, frame: &Frame) -> Arrival {
+    Arrival::new(packet.ingress_ifindex(), vlan_id(frame))
+}
+
+/// The VLAN that the tag in the frame says, 0 without one.
+#[inline(always)]
+const fn vlan_id(frame: &Frame) -> u16 {
+    match frame.link.tag {
+        Some(tag) => tag & VLAN_ID,
+        None => 0,
+    }
+}
+
+/// Does somebody else use the address of this tenant?
+#[inline(always)]
+pub fn is_spoofed<P: Packet, T: Tables>(packet: &P, tables: &T, frame: &Frame, tenant: TenantId) -> bool {
+    match tables.tenant(tenant) {
+        Some(tenant) if tenant.flags.contains(TenantFlags::LOOSE_SOURCE) => false,
+        _ => !came_the_right_way(packet, tables, frame),
+    }
+}
+
 /// Has a tenant's packet come in where the tenant is reached? Else somebody uses its address, who may be another tenant
 /// (RFC 3704 section 2.2, strict reverse path forwarding).
 #[inline(never)]
-pub fn came_the_right_way<P: Packet, T: Tables>(packet: &P, tables: &T, frame: &Frame) -> bool {
+fn came_the_right_way<P: Packet, T: Tables>(packet: &P, tables: &T, frame: &Frame) -> bool {
     let ingress_ifindex = packet.ingress_ifindex();
     let query = RouteQuery {
         src: frame.ip.dst,
@@ -121,12 +158,10 @@ pub fn came_the_right_way<P: Packet, T: Tables>(packet: &P, tables: &T, frame: &
         return true;
     }
     // A VLAN device, whose frames XDP sees on its parent.
-    let vlan_id = match frame.link.tag {
-        Some(tag) => tag & VLAN_ID,
-        None => 0,
-    };
     match tables.interface(ifindex) {
-        Some(interface) => interface.transmit_ifindex == ingress_ifindex && interface.vlan_id == vlan_id,
+        Some(interface) => {
+            interface.transmit_ifindex == ingress_ifindex && interface.vlan_id == vlan_id(frame)
+        }
         None => false,
     }
 }

@@ -2,12 +2,13 @@
 
 use bytemuck::Zeroable as _;
 
-use super::{Break, Flow, Stage, admit};
+use super::{Break, Flow, Frame, Stage, admit, hop};
 use crate::{
-    abi::{Counter, CtEntry, EntryFlags, EntryView, FlowEnd, FlowKey, Seen, State},
+    abi::{Counter, CtEntry, EntryFlags, EntryView, FlowEnd, FlowKey, Seen, Side, State},
     conntrack::{self, Segment},
     drop_reason::DropReason,
     limits::LAST_SEEN_GRANULARITY_NS,
+    packet::Packet,
     tables::{FlowChange, FlowSlot, FlowTable, Insertion, Tables},
     wire::transport::Transport,
 };
@@ -47,8 +48,10 @@ pub fn find<T: Tables>(tables: &T, key: &FlowKey) -> Option<Hit<T::Slot>> {
 
 /// Finds the flow that a packet belongs to, and notes it in `flow`; else tells which stage the packet is for.
 #[inline(always)]
-pub fn find_live<T: Tables>(
+pub fn find_live<P: Packet, T: Tables>(
+    packet: &P,
     tables: &T,
+    frame: &Frame,
     transport: &Transport,
     flow: &mut Flow,
 ) -> Result<Hit<T::Slot>, Break> {
@@ -60,7 +63,16 @@ pub fn find_live<T: Tables>(
     if hit.is_ended() {
         return Err(Break::Stage(Stage::Tell));
     }
+    if is_elsewhere(packet, frame, &hit.entry) {
+        return Err(Break::Stage(Stage::Source));
+    }
     Ok(hit)
+}
+
+/// Did a tenant's packet come in elsewhere than those of its flow do?
+#[inline(always)]
+pub fn is_elsewhere<P: Packet>(packet: &P, frame: &Frame, entry: &EntryView) -> bool {
+    matches!(frame.side, Side::Internal) && entry.arrival != hop::arrival(packet, frame)
 }
 
 /// Finds the key of the other direction of a known flow; false when the flow is not known.

@@ -19,6 +19,7 @@ mod opening;
 mod plan;
 mod quoted;
 mod refuse;
+mod source;
 mod stage;
 mod tell;
 
@@ -30,7 +31,7 @@ pub use stage::{Stage, Step};
 use hop::{Hop, NoWay};
 
 use crate::{
-    abi::{Addr, AddressKind, Counter, EntryFlags, FlowKey, Port, Protocol, Side, TenantId},
+    abi::{Addr, AddressKind, Arrival, Counter, EntryFlags, FlowKey, Port, Protocol, Side, TenantId},
     drop_reason::DropReason,
     packet::Packet,
     rewrite,
@@ -75,6 +76,8 @@ struct Flow {
     chooses_port: bool,
     /// The key of the answers: the packet leaves as its reverse.
     pair: FlowKey,
+    /// Where its packets and the answers come in; for a flow that is to be opened.
+    arrivals: (Arrival, Arrival),
 }
 
 impl Flow {
@@ -82,7 +85,13 @@ impl Flow {
     const fn unknown(side: Side) -> Self {
         let nowhere = (Addr::UNSPECIFIED, Port::NONE);
         let pair = FlowKey::v4(side.opposite(), Protocol::Tcp, nowhere, nowhere);
-        Self { tenant: TenantId::NONE, direction: EntryFlags(0), chooses_port: false, pair }
+        Self {
+            tenant: TenantId::NONE,
+            direction: EntryFlags(0),
+            chooses_port: false,
+            pair,
+            arrivals: (Arrival::UNKNOWN, Arrival::UNKNOWN),
+        }
     }
 
     /// Does an existing flow with this reply key lead where this one should? The port between does not matter.
@@ -225,7 +234,7 @@ fn translate_flow<P: Packet, T: Tables>(
         Ok(None) => return Ok(pass(tables)),
         Err(reason) => return Err(reason.into()),
     };
-    let hit = known::find_live(tables, &transport, flow)?;
+    let hit = known::find_live(packet, tables, frame, &transport, flow)?;
     if mss::is_told(tables, transport.segment) {
         return Err(Break::Stage(Stage::Handshake));
     }

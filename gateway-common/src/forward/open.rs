@@ -126,6 +126,7 @@ fn try_enter<T: Tables>(
     entry.epoch = settings.epoch;
     entry.generation = settings.generation;
     entry.owner = settings.node;
+    (_, entry.arrival) = flow.arrivals;
     let share = if flow.chooses_port { Some(share(tables, flow)?) } else { None };
     let attempt = match claim_reply(tables, settings, share, &mut entry)? {
         Claim::Ours { attempt } => attempt,
@@ -137,6 +138,7 @@ fn try_enter<T: Tables>(
     (flow.pair, entry.pair) = (entry.key, entry.key);
     entry.key = transport.key;
     entry.seen = transport.segment.seen();
+    (entry.arrival, _) = flow.arrivals;
     entry.flags = EntryFlags(flow.direction.0 | EntryFlags::ORIGINAL.0);
     match claim(tables, &entry) {
         Insertion::Inserted => {

@@ -10,7 +10,7 @@ use super::{
     refuse, step,
 };
 use crate::{
-    abi::{FlowEnd, Seen, Side, TenantFlags, TenantId},
+    abi::{FlowEnd, Seen, Side},
     drop_reason::DropReason,
     packet::Packet,
     tables::Tables,
@@ -43,6 +43,9 @@ fn decide<P: Packet, T: Tables>(
             if hit.is_ended() {
                 return Err(Break::Stage(Stage::Tell));
             }
+            if known::is_elsewhere(packet, frame, &hit.entry) {
+                return Err(Break::Stage(Stage::Source));
+            }
         }
         _ => match decide_first(tables, side, &transport, flow) {
             Decision::Pass => return Ok(pass_ipv4(packet, tables, frame)?),
@@ -62,6 +65,7 @@ fn decide<P: Packet, T: Tables>(
     }
     // The route does not depend on the port of a new flow, which is chosen last: a refused packet leaves no entry.
     let hop = hop::find(packet, tables, frame, (flow.pair.dst, flow.pair.src), flow.pair.side())?;
+    flow.arrivals = (hop::arrival(packet, frame), hop.arrival);
     let mut plan = tables.plan().ok_or(DropReason::NotConfigured)?;
     (plan.frame, plan.transport, plan.flow, plan.hop) = (*frame, transport, *flow, hop);
     plan.is_known = hit.is_some();
@@ -111,7 +115,7 @@ fn check_client<P: Packet, T: Tables>(
     now_ns: u64,
 ) -> Result<(), Break> {
     match frame.side {
-        Side::Internal if is_spoofed(packet, tables, frame, flow.tenant) => {
+        Side::Internal if hop::is_spoofed(packet, tables, frame, flow.tenant) => {
             Err(DropReason::SourceSpoofed.into())
         }
         Side::External
@@ -121,15 +125,6 @@ fn check_client<P: Packet, T: Tables>(
             Err(Break::Stage(Stage::Challenge))
         }
         Side::Internal | Side::External => Ok(()),
-    }
-}
-
-/// Does somebody else use the address of this tenant?
-#[inline(always)]
-fn is_spoofed<P: Packet, T: Tables>(packet: &P, tables: &T, frame: &Frame, tenant: TenantId) -> bool {
-    match tables.tenant(tenant) {
-        Some(tenant) if tenant.flags.contains(TenantFlags::LOOSE_SOURCE) => false,
-        _ => !hop::came_the_right_way(packet, tables, frame),
     }
 }
 

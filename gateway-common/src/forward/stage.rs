@@ -1,7 +1,7 @@
 //! What few packets need beyond the common path. In the kernel each is a program of its own, entered by a tail call:
 //! it has the stack to itself, and costs the common path nothing.
 
-use super::{challenge, fragment, mss, opening, quoted, tell};
+use super::{begin, challenge, fragment, mss, opening, quoted, source, tell};
 use crate::{
     abi::{Protocol, Side},
     packet::{Packet, Window as _},
@@ -33,11 +33,15 @@ pub enum Stage {
     Enter = 7,
     /// The datagram whose [`Self::FirstPart`] came is noted, and that part sent.
     Note = 8,
+    /// A tenant's packet that came in elsewhere than those of its flow do.
+    Source = 9,
+    /// From the beginning: what was in the packet's way has been dealt with.
+    Again = 10,
 }
 
 impl Stage {
     /// Every stage, in order of its number.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 11] = [
         Self::Quoted,
         Self::FirstPart,
         Self::LaterPart,
@@ -47,6 +51,8 @@ impl Stage {
         Self::Handshake,
         Self::Enter,
         Self::Note,
+        Self::Source,
+        Self::Again,
     ];
 
     /// The stage that a packet needs from the start, if any.
@@ -99,6 +105,8 @@ impl Stage {
             Self::Handshake => mss::process(packet, tables, side, now_ns),
             Self::Enter => opening::enter(packet, tables, now_ns),
             Self::Note => Step::Done(fragment::note(packet, tables, now_ns)),
+            Self::Source => source::process(packet, tables, side),
+            Self::Again => begin(packet, tables, side, now_ns),
             Self::Challenge => Step::Done(challenge::process(packet, tables, side, now_ns)),
         }
     }

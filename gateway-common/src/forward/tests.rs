@@ -37,6 +37,7 @@ mod quoted;
 mod races;
 mod reasons;
 mod refusals;
+mod sources;
 mod told;
 mod untouched;
 mod world;

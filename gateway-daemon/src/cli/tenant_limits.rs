@@ -25,7 +25,7 @@ pub struct LimitOptions {
     /// Largest TCP segment that its connections may agree on; 0 leaves it alone
     #[arg(long, value_name = "BYTES", group = "fields")]
     pub mss_clamp: Option<u32>,
-    /// Let its calls come in by other interfaces than the one that leads to it
+    /// Let its packets come in by other interfaces than the one that leads to it
     #[arg(
         long,
         value_name = "BOOL",

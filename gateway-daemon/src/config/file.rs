@@ -315,8 +315,8 @@ section! {
         /// Largest TCP segment that its connections may agree on, in bytes: 536 to 9,140, or 0 to leave it
         /// alone. Where the interface has one as well, the smaller one holds.
         mss_clamp: Defaulted<OrNone<SegmentBytes>> = 0,
-        /// Let its calls come in by other interfaces than the one that its route leads out of. Without, a packet from
-        /// one of its addresses that comes in elsewhere opens no flow (`source_spoofed`): somebody else may use the
+        /// Let its packets come in by other interfaces than the one that its route leads out of. Without, a packet from
+        /// one of its addresses that comes in elsewhere is dropped (`source_spoofed`): somebody else may use the
         /// address. For networks where the ways to and fro differ.
         loose_source: Defaulted<bool> = false,
         /// Idle timeouts of this tenant's flows, where they are not the node's.

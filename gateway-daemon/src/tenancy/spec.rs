@@ -100,7 +100,7 @@ pub struct TenantSpec {
     /// Largest TCP segment that its connections may agree on, in bytes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mss_clamp: Option<u32>,
-    /// Let its calls come in by other interfaces than the one that leads to it.
+    /// Let its packets come in by other interfaces than the one that leads to it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub loose_source: Option<bool>,
     /// Its own idle timeouts; those of the node when absent.

@@ -24,7 +24,7 @@ impl Budget {
 ///
 /// The entry points had 3,550 to 3,750 instructions when this was written. Longer ones take longer to verify: the kernel
 /// follows every way through them and gives up after a million steps. Their stack is bounded by the kernel alone.
-pub const BUDGETS: [Budget; 47] = [
+pub const BUDGETS: [Budget; 55] = [
     Budget { program: "tc_external", instructions: 5_000, stack: stack::LIMIT },
     Budget { program: "tc_internal", instructions: 5_000, stack: stack::LIMIT },
     Budget { program: "xdp_external", instructions: 5_000, stack: stack::LIMIT },
@@ -47,6 +47,10 @@ pub const BUDGETS: [Budget; 47] = [
     Budget { program: "tc_enter_internal", instructions: 4_000, stack: stack::LIMIT },
     Budget { program: "tc_note_external", instructions: 4_000, stack: stack::LIMIT },
     Budget { program: "tc_note_internal", instructions: 4_000, stack: stack::LIMIT },
+    Budget { program: "tc_source_external", instructions: 3_000, stack: stack::LIMIT },
+    Budget { program: "tc_source_internal", instructions: 3_000, stack: stack::LIMIT },
+    Budget { program: "tc_again_external", instructions: 4_000, stack: stack::LIMIT },
+    Budget { program: "tc_again_internal", instructions: 4_000, stack: stack::LIMIT },
     Budget { program: "xdp_first_part_external", instructions: 6_000, stack: stack::LIMIT },
     Budget { program: "xdp_first_part_internal", instructions: 6_000, stack: stack::LIMIT },
     Budget { program: "xdp_later_part_external", instructions: 3_000, stack: stack::LIMIT },
@@ -65,6 +69,10 @@ pub const BUDGETS: [Budget; 47] = [
     Budget { program: "xdp_enter_internal", instructions: 4_000, stack: stack::LIMIT },
     Budget { program: "xdp_note_external", instructions: 4_000, stack: stack::LIMIT },
     Budget { program: "xdp_note_internal", instructions: 4_000, stack: stack::LIMIT },
+    Budget { program: "xdp_source_external", instructions: 3_000, stack: stack::LIMIT },
+    Budget { program: "xdp_source_internal", instructions: 3_000, stack: stack::LIMIT },
+    Budget { program: "xdp_again_external", instructions: 4_000, stack: stack::LIMIT },
+    Budget { program: "xdp_again_internal", instructions: 4_000, stack: stack::LIMIT },
     Budget { program: "resume_external", instructions: 2_000, stack: stack::LIMIT },
     Budget { program: "resume_internal", instructions: 2_000, stack: stack::LIMIT },
     Budget { program: "expire", instructions: 600, stack: 256 },

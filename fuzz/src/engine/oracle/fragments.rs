@@ -2,7 +2,7 @@
 
 use gateway_common::abi::Side;
 
-use super::Passage;
+use super::{Passage, policy};
 use crate::engine::{
     plan,
     read::Ip,
@@ -16,7 +16,8 @@ fn datagram(side: Side, ip: &Ip<'_>) -> Datagram {
 /// A first fragment left: the others have to follow it.
 pub fn note_first(world: &mut World, passage: &Passage<'_>, came: &Ip<'_>, sent: &Ip<'_>) {
     let sent_now = 0..came.payload.len();
-    let train = Train { src: sent.src(), dst: sent.dst(), sent: vec![sent_now] };
+    let elsewhere = passage.elsewhere;
+    let train = Train { src: sent.src(), dst: sent.dst(), elsewhere, sent: vec![sent_now] };
     world.trains.insert(datagram(passage.side, came), train);
 }
 
@@ -33,5 +34,10 @@ pub fn check_later(world: &mut World, passage: &Passage<'_>, came: &Ip<'_>, sent
     };
     assert!(!train.sent.iter().any(overlaps), "{range:?} lies over another fragment: {:?}", train.sent);
     train.sent.push(range);
+    let is_known = train.elsewhere == passage.elsewhere;
+    assert!(
+        is_known || passage.side == Side::External || policy::may_come_from_here(world, passage, came.src()),
+        "a later fragment came from where its first one did not"
+    );
     plan::owner(passage.inside(came, sent)).expect("an inside address")
 }

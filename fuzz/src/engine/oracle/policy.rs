@@ -1,7 +1,7 @@
 //! A flow that was opened: was it allowed?
 
 use gateway_common::{
-    abi::{CtEntry, EntryFlags, FlowKey, ListenerFlags, ListenerKey, Side, TenantId},
+    abi::{Addr, CtEntry, EntryFlags, FlowKey, ListenerFlags, ListenerKey, Side, TenantId},
     tables::Route,
 };
 
@@ -27,7 +27,8 @@ pub fn check_opening(world: &World, passage: &Passage<'_>, tenant: u8, entry: &C
     match key.side() {
         Side::External => check_inwards(world, tenant, key, entry),
         Side::Internal => {
-            assert_source(world, passage, tenant, key);
+            let may = may_come_from_here(world, passage, key.src);
+            assert!(may, "{key:?} was opened from where {} is not", key.src);
             check_outwards(world, tenant, key, entry);
         }
     }
@@ -49,20 +50,28 @@ fn check_inwards(world: &World, tenant: u8, key: &FlowKey, entry: &CtEntry) {
     }
 }
 
+/// A packet of a flow that is known came in where those before it did, or where its sender is.
+pub fn check_source(world: &mut World, passage: &Passage<'_>, key: &FlowKey) {
+    let before = world.came_elsewhere.insert(*key, passage.elsewhere).unwrap_or(false);
+    if before != passage.elsewhere {
+        let may = may_come_from_here(world, passage, key.src);
+        assert!(may, "{key:?} goes on from where {} is not", key.src);
+    }
+}
+
 /// A tenant's address counts only where the tenant is reached (RFC 3704 section 2.2), unless it may come from anywhere.
-fn assert_source(world: &World, passage: &Passage<'_>, tenant: u8, key: &FlowKey) {
-    let way_back = match world.tables.routes.get(&key.src).copied().unwrap_or(Route::None) {
+pub fn may_come_from_here(world: &World, passage: &Passage<'_>, src: Addr) -> bool {
+    let way_back = match world.tables.routes.get(&src).copied().unwrap_or(Route::None) {
         // The kernel says so of the interface that a packet came in by, whose way on is refused as well. Here each
         // address has a route of its own.
-        Route::Disabled => return,
+        Route::Disabled => return true,
         Route::Forward { ifindex, .. }
         | Route::Unresolved { ifindex, .. }
         | Route::TooLarge { ifindex, .. } => Some(ifindex),
         Route::None => None,
     };
     let is_right = !passage.elsewhere && way_back == Some(plan::device(Side::Internal));
-    let is_loose = world.plan.rights.is_loose(tenant);
-    assert!(is_right || is_loose, "{key:?} was opened from where {} is not", key.src);
+    is_right || plan::owner(src).is_some_and(|tenant| world.plan.rights.is_loose(tenant))
 }
 
 fn check_outwards(world: &World, tenant: u8, key: &FlowKey, entry: &CtEntry) {

@@ -62,8 +62,13 @@ pub fn check(world: &mut World, passage: &Passage<'_>, after: &Books, came: &Ip<
     check_change(passage, after, came, &entry);
     if after.since(passage.books, Counter::FlowsOpened) != 0 {
         policy::check_opening(world, passage, tenant, &entry, came);
+        world.came_elsewhere.insert(key, passage.elsewhere);
+        world.came_elsewhere.remove(&entry.pair);
     } else {
         assert!(passage.books.entry(&key).is_some(), "{key:?} was opened, and not counted");
+        if passage.side == Side::Internal {
+            policy::check_source(world, passage, &key);
+        }
     }
     check_bytes(came, sent);
     mss::check(world, passage, tenant, came, sent);

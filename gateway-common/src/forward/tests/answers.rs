@@ -2,7 +2,7 @@
 
 use super::{
     frame::{ACK, FIN, FROM_NEIGHBOUR, Frame, ICMP, Kind, RST, Received, SYN, SYN_ACK, TO_GATEWAY, addr},
-    world::{EXTERNAL_IF, INTERNAL_IF, NOW, Plan, SECOND, forward, send},
+    world::{EXTERNAL_IF, INTERNAL_IF, NOW, Plan, SECOND, forward, interface_of, send},
 };
 use crate::{
     abi::{Addr, EntryFlags, ListenerFlags, PoolFlags, Seen, Side, State, TenantId, TenantSource, Timeouts},
@@ -223,7 +223,7 @@ fn known_flows_go_on_while_everything_drains() {
     draining_sources(&mut known.tables);
     without_backends(&mut known.tables);
     for (frame, side) in known.ends() {
-        forward(&known.tables, frame.packet(EXTERNAL_IF), side, NOW);
+        forward(&known.tables, frame.packet(interface_of(side)), side, NOW);
     }
 }
 

@@ -1,6 +1,6 @@
 use super::{
     frame::{ACK, FIN, Frame, RST, SYN, SYN_ACK, end},
-    world::{EXTERNAL_IF, INTERNAL_IF, NOW, Plan, SECOND, forward},
+    world::{EXTERNAL_IF, INTERNAL_IF, NOW, Plan, SECOND, forward, interface_of},
 };
 use crate::{
     abi::{CtEntry, EntryFlags, FlowEnd, FlowKey, Protocol, Seen, Side, State, TenantId},
@@ -88,7 +88,7 @@ fn either_direction_keeps_both_entries() {
             dst: (own.dst, own.dst_port),
             ..Frame::tcp(ACK, CLIENT, VIP)
         };
-        forward(&tables, frame.packet(1), own.side(), later);
+        forward(&tables, frame.packet(interface_of(own.side())), own.side(), later);
         assert_eq!(expire(&tables, FlowTable::Established, &keys[by], later + 7_440 * SECOND), Expiry::Kept);
         assert_eq!(entries(&tables), [2, 0]);
         assert_eq!(

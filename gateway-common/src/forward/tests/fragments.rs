@@ -14,7 +14,7 @@ use proptest::prelude::*;
 use std::{vec, vec::Vec};
 
 /// Cuts an untagged frame without IP options into parts of at most `len` bytes each, with this identification.
-fn parts(frame: &[u8], len: usize, id: u16) -> Vec<Vec<u8>> {
+pub fn parts(frame: &[u8], len: usize, id: u16) -> Vec<Vec<u8>> {
     assert_eq!(len % 8, 0);
     let (headers, payload) = frame.split_at(34);
     let chunks: Vec<&[u8]> = payload.chunks(len).collect();

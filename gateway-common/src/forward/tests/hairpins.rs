@@ -3,11 +3,10 @@ use super::{
     world::{EGRESS_VIP, INTERNAL_IF, NOW, Plan, forward, send},
 };
 use crate::{
-    abi::{HairpinKey, Side, TenantFlags, TenantId},
+    abi::{HairpinKey, Side, TenantId},
     drop_reason::DropReason,
     limits::HALF_OPEN_PLACES,
     memory::MemoryTables,
-    tables::Route,
     verdict::Verdict,
 };
 
@@ -60,17 +59,4 @@ fn calls_to_listeners_are_bounded_also_between_calls_to_npci() {
         }
     }
     assert_eq!(tables.half_open.entries().len(), 2 * 2 * HALF_OPEN_PLACES as usize);
-}
-
-#[test]
-fn a_tenants_address_counts_only_where_the_tenant_is() {
-    let mut tables = Plan::three_tenants().tables();
-    let route = tables.routes.get_mut(&end(CALLER).0).unwrap();
-    if let Route::Forward { ifindex, .. } = route {
-        *ifindex = INTERNAL_IF + 7;
-    }
-    assert_eq!(call(&tables, CALLER, "203.0.113.1:443"), Verdict::Drop(DropReason::SourceSpoofed));
-    assert!(tables.half_open.entries().is_empty());
-    tables.tenant_settings.get_mut(&TenantId(1)).unwrap().flags = TenantFlags::LOOSE_SOURCE;
-    assert!(matches!(call(&tables, CALLER, "203.0.113.1:443"), Verdict::Redirect { .. }));
 }

@@ -7,10 +7,10 @@
 use super::world::Plan;
 use crate::{
     abi::{
-        Addr, AllowKey, Backend, ClientKey, Counter, CtEntry, DatagramHead, DatagramKey, DestinationKey,
-        EntryFlags, EntryView, Event, FlowKey, HairpinKey, HalfOpenRing, Interface, Listener, ListenerKey,
-        OwnedAddress, Place, Pool, RingKey, Seen, Settings, Side, State, TenantId, TenantSettings,
-        TenantSource,
+        Addr, AllowKey, Arrival, Backend, ClientKey, Counter, CtEntry, DatagramHead, DatagramKey,
+        DestinationKey, EntryFlags, EntryView, Event, FlowKey, HairpinKey, HalfOpenRing, Interface, Listener,
+        ListenerKey, OwnedAddress, Place, Pool, RingKey, Seen, Settings, Side, State, TenantId,
+        TenantSettings, TenantSource,
     },
     drop_reason::DropReason,
     forward::{self, Expiry, expire, process},
@@ -321,6 +321,14 @@ impl FlowSlot for Slot {
 
     fn set_last_seen(&self, now_ns: u64) {
         self.step(|entry| entry.last_seen_ns = now_ns);
+    }
+
+    fn set_arrival(&self, key: &FlowKey, arrival: Arrival) {
+        self.step(|entry| {
+            if entry.key == *key {
+                entry.arrival = arrival;
+            }
+        });
     }
 
     /// One step: in the kernel the check and the write are a few instructions apart, which is not modelled.

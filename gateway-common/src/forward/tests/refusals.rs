@@ -265,7 +265,7 @@ fn every_reason_is_met() {
     met.push(DropReason::TenantRateExceeded); // `limits::a_tenant_opens_flows_no_faster_than_it_may`
     met.push(DropReason::ClientChallenged); // `challenges`
     met.push(DropReason::ChallengeAnswered); // `challenges`
-    met.push(DropReason::SourceSpoofed); // `hairpins::a_tenants_address_counts_only_where_the_tenant_is`
+    met.push(DropReason::SourceSpoofed); // `sources::a_flow_is_opened_only_from_where_the_tenant_is`
     met.push(DropReason::FlowExpired); // `quarantine::nothing_of_it_gets_through_and_its_port_is_not_used_again`
     met.push(DropReason::Martian); // `quoted::errors_from_senders_that_cannot_be_are_dropped`
     met.push(DropReason::NotLinear); // TC's entry point, before the engine

@@ -233,6 +233,14 @@ pub fn send(tables: &MemoryTables, packet: &mut BytesPacket, side: Side, now_ns:
     verdict
 }
 
+/// The interface of a side.
+pub const fn interface_of(side: Side) -> u32 {
+    match side {
+        Side::External => EXTERNAL_IF,
+        Side::Internal => INTERNAL_IF,
+    }
+}
+
 /// Packets that count as dropped, and were turned round.
 fn refused_aloud(tables: &MemoryTables) -> u64 {
     tables.counter(Counter::RefusalsSent) + tables.counter(Counter::ChallengesSent)

@@ -7,7 +7,7 @@ use std::{
 
 use super::{dropped, try_connect};
 use crate::{
-    capture::Recording,
+    capture::{Capture, Recording},
     lab::Lab,
     packet::{Frame, Packet, TcpFlags},
     raw::{Direction, RawSocket},
@@ -27,7 +27,13 @@ pub const CLAMP: u16 = 1260;
 const HANDSHAKE: Duration = Duration::from_millis(200);
 /// For what must succeed.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// Packets with the source of somebody else.
+/// Whose address is used.
+const VICTIM: usize = 2;
+/// Who uses it.
+const LIAR: usize = 1;
+/// What it says.
+const NOT_ME: &[u8] = b"not me";
+/// Packets with the source of somebody else, half of them in flows of whose address it is.
 pub const SPOOFED: u16 = 100;
 /// Of their first source port.
 const SPOOFED_PORT: u16 = 20_000;
@@ -108,30 +114,42 @@ fn ways(lab: &Lab, world: &World<'_>, from: usize, to: usize) -> Vec<(&'static s
     ways
 }
 
-/// The first tenant sends with the source of the second: how many of these were not counted, and where they came out.
+/// The first tenant sends with the source of the second, to open flows and within flows that this has opened: how many of
+/// these were not counted, and where they came out.
 fn spoof(lab: &Lab, world: &World<'_>) -> (u64, Vec<String>) {
-    let (liar, victim) = (lab.tenant(1), lab.tenant(2));
     let wires = [lab.capture_npci(), lab.capture_tenant(2), lab.capture_tenant(3)];
     let before = dropped(world, "source_spoofed");
-    let socket = RawSocket::open(&liar.namespace, &liar.link.far);
+    for number in (0..SPOOFED).step_by(2) {
+        send_as_victim(lab, VICTIM, number, b"me");
+    }
+    lab.settle();
     for number in 0..SPOOFED {
-        let from = (victim.plan.backend(), SPOOFED_PORT + number);
-        let packet = Packet::udp(from, lab.plan.npci_endpoint()).macs(liar.link.far_mac, liar.link.near_mac);
-        socket.send(&packet.payload(b"not me").build());
+        send_as_victim(lab, LIAR, number, NOT_ME);
     }
     lab.settle();
     let counted = dropped(world, "source_spoofed") - before;
-    let passed = wires.into_iter().flat_map(|wire| of_the_spoofed(lab, &wire.stop())).collect();
+    let [npci, others @ ..] = wires.map(Capture::stop);
+    assert_eq!(datagrams(lab, &npci, b"me").len(), usize::from(SPOOFED / 2), "flows of the victim");
+    let passed = [npci].into_iter().chain(others).flat_map(|wire| datagrams(lab, &wire, NOT_ME)).collect();
     (u64::from(SPOOFED).saturating_sub(counted), passed)
 }
 
-/// Datagrams to NPCI's endpoint that came in.
-fn of_the_spoofed(lab: &Lab, wire: &Recording) -> Vec<String> {
-    let to_npci = |frame: &Frame| {
-        frame.udp().is_some() && frame.ipv4().is_some_and(|ip| ip.dst == *lab.plan.npci_endpoint().ip())
+/// A datagram with the victim's address and one of its ports, from the link of tenant `sender`.
+fn send_as_victim(lab: &Lab, sender: usize, number: u16, payload: &[u8]) {
+    let link = &lab.tenant(sender).link;
+    let from = (lab.tenant(VICTIM).plan.backend(), SPOOFED_PORT + number);
+    let packet = Packet::udp(from, lab.plan.npci_endpoint()).macs(link.far_mac, link.near_mac);
+    RawSocket::open(&lab.tenant(sender).namespace, &link.far).send(&packet.payload(payload).build());
+}
+
+/// Datagrams to NPCI's endpoint with this payload that came in.
+fn datagrams(lab: &Lab, wire: &Recording, payload: &[u8]) -> Vec<String> {
+    let is_one = |frame: &Frame| {
+        frame.udp().is_some_and(|udp| udp.payload == payload)
+            && frame.ipv4().is_some_and(|ip| ip.dst == *lab.plan.npci_endpoint().ip())
     };
     let frames = wire.going(Direction::In).frames();
-    frames.iter().filter(|frame| to_npci(frame)).map(|frame| format!("{frame:?}")).collect()
+    frames.iter().filter(|frame| is_one(frame)).map(|frame| format!("{frame:?}")).collect()
 }
 
 /// Connections in both directions: handshake packets that left the gateway, and those that offer other than `wanted`.
