@@ -3,10 +3,10 @@
 use gateway_common::drop_reason::DropReason;
 use gateway_tests::packet::{IcmpError, Packet, fragments};
 
-use crate::expect::{dropped, held, passed, refused};
+use crate::expect::{Expect, dropped, held, passed, refused};
 use crate::places::{INGRESS_VIP, NPCI, STRANGER, Wire, backend};
 use crate::rig::{Case, Rig};
-use crate::talk::{SYN, Talk, ping, tcp, udp};
+use crate::talk::{DATA, SYN, SYN_ACK, Talk, ping, tcp, udp};
 
 /// All of them.
 pub const CASES: &[Case] = &[
@@ -16,6 +16,7 @@ pub const CASES: &[Case] = &[
     Case::new("parts: of nobody's, of nothing", of_nothing),
     Case::new("parts: too large for the outgoing link", too_large),
     Case::new("parts: TCP and echo", other_protocols),
+    Case::new("parts: a SYN", of_a_syn),
 ];
 
 fn payload(length: usize) -> Vec<u8> {
@@ -131,7 +132,9 @@ fn of_nothing(rig: &mut Rig) {
 
 fn too_large(rig: &mut Rig) {
     let outside = rig.world.external;
-    let first = tcp(SYN)((NPCI, 40_000), (INGRESS_VIP, 8643)).payload(&payload(1460)).fragment(0, true);
+    let talk = Talk::ingress(rig, 3, (NPCI, 40_000), 8643, (backend(3), 8080));
+    talk.handshake(rig);
+    let first = tcp(DATA)(talk.near.0, talk.near.1).payload(&payload(1460)).fragment(0, true);
     let frame = first.build();
     let error = Packet::icmp_error(INGRESS_VIP, NPCI, IcmpError::FragmentationNeeded { mtu: 600 }, &frame);
     let error = error.payload(&frame[14..14 + 28]).id(0).ttl(64).tos(0xc0);
@@ -140,12 +143,24 @@ fn too_large(rig: &mut Rig) {
 
 fn other_protocols(rig: &mut Rig) {
     let talk = Talk::upi(rig, (NPCI, 40_003));
+    talk.handshake(rig);
     let data = payload(3000);
-    let (sent, seen) = (tcp(SYN)(talk.near.0, talk.near.1), tcp(SYN)(talk.far.0, talk.far.1));
+    let (sent, seen) = (tcp(DATA)(talk.near.0, talk.near.1), tcp(DATA)(talk.far.0, talk.far.1));
     let (sent, seen) = (parts(&sent.payload(&data)), parts(&seen.payload(&data)));
     sent.iter().zip(&seen).for_each(|(part, out)| through(rig, &talk, true, (part, out)));
     let talk = Talk::egress(rig, 1, (backend(1), 8_000), (NPCI, 0));
     let (sent, seen) =
         (parts(&ping(&data)(talk.near.0, talk.near.1)), parts(&ping(&data)(talk.far.0, talk.far.1)));
     sent.iter().zip(&seen).for_each(|(part, out)| through(rig, &talk, true, (part, out)));
+}
+
+fn of_a_syn(rig: &mut Rig) {
+    let talk = Talk::upi(rig, (NPCI, 40_004));
+    let part = tcp(SYN)(talk.near.0, talk.near.1).payload(&payload(44)).fragment(0, true);
+    rig.step("that would open a flow", talk.opener, &part, &dropped(DropReason::BadFragment));
+    talk.forth(rig, "SYN", tcp(SYN), Expect::opens);
+    let part = tcp(SYN_ACK)(talk.far.1, talk.far.0).payload(&payload(44)).fragment(0, true);
+    rig.step("of a known flow", talk.other, &part, &dropped(DropReason::BadFragment).of(1));
+    let part = tcp(SYN)(talk.near.0, (STRANGER, 80)).payload(&payload(44)).fragment(0, true);
+    rig.step("not ours", talk.opener, &part, &passed());
 }

@@ -14,6 +14,7 @@ mod cases_parts;
 mod cases_ports;
 mod cases_refused;
 mod cases_routes;
+mod cases_sources;
 mod cases_state;
 mod counts;
 mod diff;
@@ -44,13 +45,14 @@ const RANDOM_PACKETS: usize = 10_000;
 const WIDE: TableSizes = TableSizes { established: 2048, half_open: 2048 };
 
 /// Every case in tables that are large enough.
-const CASES: [&[Case]; 13] = [
+const CASES: [&[Case]; 14] = [
     cases_ingress::CASES,
     cases_egress::CASES,
     cases_ports::CASES,
     cases_refused::CASES,
     cases_answers::CASES,
     cases_routes::CASES,
+    cases_sources::CASES,
     cases_malformed::CASES,
     cases_icmp::CASES,
     cases_arp::CASES,
