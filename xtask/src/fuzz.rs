@@ -8,9 +8,13 @@ mod child;
 mod report;
 
 use std::{
+    collections::BTreeMap,
     fs,
+    num::NonZero,
     path::{Path, PathBuf},
     process::Command,
+    sync::{Mutex, PoisonError},
+    thread,
     time::Duration,
 };
 
@@ -61,17 +65,14 @@ pub struct Options {
     json: Option<PathBuf>,
 }
 
-/// Runs every target, also after one has found something.
+/// Runs every target, one on each CPU, also after one has found something.
 pub fn run(options: &Options) -> Result<()> {
     let budget = Duration::from_secs(options.seconds.unwrap_or(60 * options.minutes));
     ensure!(!budget.is_zero(), "no time, no findings: give at least --seconds 1");
     let place = Place::build(options.no_daemon)?;
     let targets = place.write_seeds()?;
     let chosen = choose(&targets, &options.target)?;
-    let mut rows = Vec::new();
-    for target in chosen {
-        rows.push(place.fuzz(target, budget)?);
-    }
+    let rows = side_by_side(&chosen, |target| place.fuzz(target, budget))?;
     println!("\n{}", report::table(&rows));
     place.write_report(&rows)?;
     if let Some(path) = &options.json {
@@ -86,6 +87,26 @@ fn choose<'a>(targets: &'a [String], wanted: &[String]) -> Result<Vec<&'a String
         bail!("there is no target `{name}`; there are: {}", targets.join(", "));
     }
     Ok(targets.iter().filter(|name| wanted.is_empty() || wanted.contains(name)).collect())
+}
+
+/// Does something for every target, as many at a time as there are CPUs. All come to their end, also after an error; the
+/// results are in the order of the targets.
+fn side_by_side<T: Send>(targets: &[&String], work: impl Fn(&str) -> Result<T> + Sync) -> Result<Vec<T>> {
+    let cpus = thread::available_parallelism().map_or(1, NonZero::get);
+    let waiting = Mutex::new(targets.iter().enumerate());
+    let done = Mutex::new(BTreeMap::new());
+    let next = || waiting.lock().unwrap_or_else(PoisonError::into_inner).next();
+    thread::scope(|scope| {
+        for _ in 0..cpus.min(targets.len()) {
+            scope.spawn(|| {
+                while let Some((place, target)) = next() {
+                    let result = work(target);
+                    done.lock().unwrap_or_else(PoisonError::into_inner).insert(place, result);
+                }
+            });
+        }
+    });
+    done.into_inner().unwrap_or_else(PoisonError::into_inner).into_values().collect()
 }
 
 fn judge(rows: &[Row]) -> Result<()> {
@@ -176,6 +197,21 @@ fn host() -> Result<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_target_comes_to_its_end_and_the_rows_are_in_order() {
+        let targets: Vec<String> = (0..20).map(|number| number.to_string()).collect();
+        let targets: Vec<&String> = targets.iter().collect();
+        let lengths = side_by_side(&targets, |target| Ok(target.len())).unwrap();
+        assert_eq!(lengths, [[1; 10], [2; 10]].concat());
+        let seen = Mutex::new(0);
+        let failed = side_by_side(&targets, |target| {
+            *seen.lock().unwrap() += 1;
+            ensure!(target != "3", "no {target}");
+            Ok(())
+        });
+        assert_eq!((failed.unwrap_err().to_string().as_str(), *seen.lock().unwrap()), ("no 3", 20));
+    }
 
     #[test]
     fn a_target_that_is_not_there_is_an_error_that_names_the_others() {
