@@ -110,9 +110,9 @@ pub const RESUME_DROPPED: i32 = 3;
 /// cache line. Timeouts are exact to this.
 pub const LAST_SEEN_GRANULARITY_NS: u64 = 1_000_000_000;
 
-/// Keys that one call of the expiry program re-checks. The verifier follows every turn of the loop: with 64 turns it
-/// gives up at its limit of a million instructions.
-pub const EXPIRE_BATCH: usize = 8;
+/// Keys that one call of the expiry program re-checks. The verifier follows every turn of the loop: with eight turns that of
+/// Linux 6.1 gives up at its limit of a million instructions.
+pub const EXPIRE_BATCH: usize = 2;
 
 /// Bytes of the events ring buffer. When the daemon is too slow to empty it events are lost, packets are not.
 pub const EVENTS_BYTES: u32 = 64 * 1024;

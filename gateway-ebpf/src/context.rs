@@ -19,7 +19,7 @@ use gateway_common::{
     },
 };
 
-use crate::maps::HELD;
+use crate::{bounds::size_within, maps::HELD};
 
 /// The headers that the gateway looks at, at their longest: tagged Ethernet, IPv4 with options, TCP without.
 pub const HEADERS_MAX: u32 = 18 + 60 + 20;
@@ -384,10 +384,9 @@ impl<const RESOLVES: bool> Packet for TcPacket<'_, RESOLVES> {
 /// Copies a frame into the ring buffer of kept frames by `load(bytes, len)`; false when it does not fit.
 #[inline(always)]
 fn hold(len: usize, ifindex: u32, side: Side, load: impl FnOnce(*mut c_void, u32) -> i64) -> bool {
-    // The first comparison bounds the register that the helper is given.
-    if len == 0 || len > HELD_FRAME_MAX {
+    let Some(len) = size_within(len, HELD_FRAME_MAX) else {
         return false;
-    }
+    };
     let Some(mut record) = HELD.reserve::<HeldFrame>(0) else {
         return false;
     };
@@ -397,7 +396,7 @@ fn hold(len: usize, ifindex: u32, side: Side, load: impl FnOnce(*mut c_void, u32
         (&raw mut (*frame).ifindex).write(ifindex);
         (&raw mut (*frame).len).write(len as u16);
         (&raw mut (*frame).side).write(side as u8);
-        load((&raw mut (*frame).bytes).cast(), len as u32)
+        load((&raw mut (*frame).bytes).cast(), len)
     };
     if loaded == 0 {
         record.submit(0);

@@ -23,6 +23,7 @@
 )]
 
 mod bench;
+mod bounds;
 mod context;
 mod expire;
 mod log;

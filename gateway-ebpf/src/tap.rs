@@ -5,6 +5,7 @@
 //! watches, and since they are named by constants the kernel's compiler leaves a few instructions there and no lookup.
 
 use crate::{
+    bounds::size_within,
     context::XdpPacket,
     now_ns,
     route::{Kept, Tc, Xdp},
@@ -282,14 +283,13 @@ fn capture<F: Frame>(ctx: *mut c_void, frame: *mut TapFrame, fate: TapFate, snap
 #[inline(always)]
 fn keep<F: Frame>(ctx: *mut c_void, frame: *mut TapFrame, most: u32) {
     let len = F::len(ctx);
-    let wanted = core::cmp::min(len, most);
     // SAFETY: as in `note_tenant`; at most as many bytes are written as there is room for.
     unsafe {
         (*frame).head.frame_len = len;
-        let is_copied = wanted != 0
-            && wanted <= TAP_FRAME_MAX as u32
-            && F::copy(ctx, (&raw mut (*frame).bytes).cast(), wanted);
-        (*frame).head.captured = if is_copied { wanted as u16 } else { 0 };
+        (*frame).head.captured = match size_within(core::cmp::min(len, most) as usize, TAP_FRAME_MAX) {
+            Some(wanted) if F::copy(ctx, (&raw mut (*frame).bytes).cast(), wanted) => wanted as u16,
+            _ => 0,
+        };
     }
 }
 
@@ -301,11 +301,11 @@ fn output(frame: *mut TapFrame, kind: TapKind, fate: TapFate, most: u32) -> bool
         (*frame).head = (*frame).head.about(kind, fate);
         core::cmp::min(u32::from((*frame).head.captured), most) as usize
     };
-    if captured > TAP_FRAME_MAX {
+    let Some(size) = size_within(size_of::<TapHead>() + captured, size_of::<TapFrame>()) else {
         return false;
-    }
-    // SAFETY: the value is as long as a head and `TAP_FRAME_MAX` bytes.
-    let bytes = unsafe { core::slice::from_raw_parts(frame.cast::<u8>(), size_of::<TapHead>() + captured) };
+    };
+    // SAFETY: the value is as long as that.
+    let bytes = unsafe { core::slice::from_raw_parts(frame.cast::<u8>(), size as usize) };
     TAP_RING.output::<[u8]>(bytes, 0).is_ok()
 }
 
