@@ -76,9 +76,9 @@ drop_reasons! {
     /// A tenant called an address, protocol or port that is in none of its peer groups.
     DestinationNotAllowed = 12, "destination_not_allowed",
         "Add the endpoint to one of the tenant's peer groups, if the tenant may call it.";
-    /// A packet from the external side straight to a tenant's own address, around the VIPs.
+    /// A packet straight to a tenant's own address, around the VIPs: from the external side, or from inside by nobody's host.
     DirectToTenant = 13, "direct_to_tenant",
-        "Tell the sender to call the ingress VIP. If it is not NPCI, look at who can reach the external interface.";
+        "Tell the sender to call the ingress VIP. If it is not NPCI, look at who can reach the interface that it came in by.";
     /// A packet to a VIP from the internal side, or to a tenant NAT IP from the external side.
     WrongSide = 14, "wrong_side",
         "Look at routing: packets to these addresses have to come in on the other side.";

@@ -63,6 +63,12 @@ pub trait Packet {
     /// Index of the interface that the frame came in by.
     fn ingress_ifindex(&self) -> u32;
 
+    /// The outermost 802.1Q tag, where the kernel keeps that beside the frame.
+    #[inline(always)]
+    fn tag_beside(&self) -> Option<u16> {
+        None
+    }
+
     /// The `N` bytes at `offset`; `None` when the frame ends before them.
     fn window<const N: usize>(&self, offset: usize) -> Option<Self::Window<'_, N>>;
 

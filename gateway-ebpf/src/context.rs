@@ -328,6 +328,15 @@ impl<const RESOLVES: bool> Packet for TcPacket<'_, RESOLVES> {
         self.bytes(offset).ok_or(Refused)
     }
 
+    #[inline(always)]
+    fn tag_beside(&self) -> Option<u16> {
+        // SAFETY: reads context fields of this run.
+        unsafe {
+            let skb = self.0.skb.skb;
+            if (*skb).vlan_present != 0 { Some((*skb).vlan_tci as u16) } else { None }
+        }
+    }
+
     /// Takes the tag off, in the frame or beside it. The VLAN device that the packet is redirected to adds its own.
     #[inline(always)]
     fn retag(&mut self, tagged: bool, _wanted: bool) -> Result<usize, Refused> {

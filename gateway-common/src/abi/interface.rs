@@ -19,8 +19,8 @@ pub struct Interface {
     pub mss: u16,
 }
 
-/// Where a packet came in: an interface, and with XDP the VLAN of the tag in the frame. Two packets that came in at the same
-/// place have the same mark; two places of one node may share one only if it has 16 interfaces or more and VLANs besides.
+/// The mark of where a packet came in: an interface, and the VLAN of the frame's tag, if it has one. Packets that came in at
+/// the same place have the same mark. Two places share one by chance: of `n` places with a chance of `n * n / 65,536`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Pod, Zeroable)]
 #[repr(transparent)]
 pub struct Arrival(u16);
@@ -31,9 +31,10 @@ impl Arrival {
 
     /// By this interface, with this VLAN identifier in the frame (0: none).
     #[inline(always)]
-    #[expect(clippy::cast_possible_truncation, reason = "the low halves are what counts")]
     pub const fn new(ifindex: u32, vlan_id: u16) -> Self {
-        Self((ifindex as u16).rotate_right(4) ^ vlan_id)
+        // Knuth's multiplicative hash, of which the upper half is spread best; never the mark of no place.
+        let place = ifindex ^ ((vlan_id as u32) << 20);
+        Self((place.wrapping_mul(0x9e37_79b1) >> 16) as u16 | 1)
     }
 }
 

@@ -33,7 +33,7 @@ pub fn first<P: Packet, T: Tables>(packet: &mut P, tables: &T, side: Side) -> St
 pub fn later<P: Packet, T: Tables>(packet: &mut P, tables: &T, side: Side, now_ns: u64) -> Verdict {
     let mut flow = Flow::unknown(side);
     let verdict = match Frame::parse(packet, side) {
-        Ok(frame) => match send_later_part(packet, tables, &frame, &mut flow, now_ns) {
+        Ok(frame) => match send_later_part(packet, tables, &frame, &mut flow, (Came::Now, now_ns)) {
             Ok(None) => unmatched(packet, tables, &frame, &mut flow),
             Ok(Some(verdict)) => Ok(verdict),
             Err(reason) => Err(reason),
@@ -48,7 +48,7 @@ pub fn later<P: Packet, T: Tables>(packet: &mut P, tables: &T, side: Side, now_n
 pub fn resume<P: Packet, T: Tables>(packet: &mut P, tables: &T, side: Side, now_ns: u64) -> Verdict {
     let mut flow = Flow::unknown(side);
     let verdict = match Frame::parse(packet, side) {
-        Ok(frame) => send_later_part(packet, tables, &frame, &mut flow, now_ns),
+        Ok(frame) => send_later_part(packet, tables, &frame, &mut flow, (Came::Before, now_ns)),
         Err(reason) => Err(reason),
     };
     match verdict {
@@ -222,6 +222,15 @@ const fn units(bytes: usize) -> u16 {
     bytes.div_ceil(8) as u16
 }
 
+/// When a later part came in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Came {
+    /// Now.
+    Now,
+    /// Before its first part: it was kept, after its sender had been checked. In TC its tag is forgotten.
+    Before,
+}
+
 /// A later part: it goes where the first one went, if that is known.
 #[inline(always)]
 fn send_later_part<P: Packet, T: Tables>(
@@ -229,7 +238,7 @@ fn send_later_part<P: Packet, T: Tables>(
     tables: &T,
     frame: &Frame,
     flow: &mut Flow,
-    now_ns: u64,
+    (came, now_ns): (Came, u64),
 ) -> Result<Option<Verdict>, DropReason> {
     let ip = &frame.ip;
     let mut key = DatagramKey::new(frame.side, ip.src, ip.id);
@@ -244,12 +253,10 @@ fn send_later_part<P: Packet, T: Tables>(
         return Ok(None);
     };
     flow.tenant = head.tenant;
-    let is_elsewhere = matches!(frame.side, Side::Internal) && head.arrival != hop::arrival(packet, frame);
-    if is_elsewhere {
-        let sender = tables.tenant_of(ip.src).unwrap_or(head.tenant);
-        if hop::is_spoofed(packet, tables, frame, sender) {
-            return Err(DropReason::SourceSpoofed);
-        }
+    let is_checked = matches!(frame.side, Side::External) || matches!(came, Came::Before);
+    if !is_checked && head.arrival != hop::arrival(packet, frame) {
+        let sender = (ip.src, tables.tenant_of(ip.src).unwrap_or(head.tenant));
+        hop::check_source(packet, tables, frame, sender)?;
     }
     let (first, end) = extent(ip).ok_or(DropReason::BadFragment)?;
     let addresses: (Addr, Addr) = (head.new_src, head.new_dst);
@@ -310,6 +317,10 @@ fn unmatched<P: Packet, T: Tables>(
 ) -> Result<Verdict, DropReason> {
     if !is_ours(tables, frame.side, &frame.ip, flow) {
         return pass_ipv4(packet, tables, frame);
+    }
+    if matches!(frame.side, Side::Internal) {
+        // Before it takes the room of its sender's parts.
+        hop::check_source(packet, tables, frame, (frame.ip.src, flow.tenant))?;
     }
     if !packet.hold(frame.side) {
         return Err(DropReason::FragmentUnmatched);

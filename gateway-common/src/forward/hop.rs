@@ -112,35 +112,48 @@ pub fn find<P: Packet, T: Tables>(
 /// Where a packet came in.
 #[inline(always)]
 pub fn arrival<P: Packet>(packet: &P, frame: &Frame) -> Arrival {
-    Arrival::new(packet.ingress_ifindex(), vlan_id(frame))
+    Arrival::new(packet.ingress_ifindex(), vlan_id(packet, frame))
 }
 
-/// The VLAN that the tag in the frame says, 0 without one.
+/// The VLAN that the tag says, in the frame or beside it; 0 without one.
 #[inline(always)]
-const fn vlan_id(frame: &Frame) -> u16 {
-    match frame.link.tag {
+fn vlan_id<P: Packet>(packet: &P, frame: &Frame) -> u16 {
+    let tag = match packet.tag_beside() {
+        None => frame.link.tag,
+        tag => tag,
+    };
+    match tag {
         Some(tag) => tag & VLAN_ID,
         None => 0,
     }
 }
 
-/// Does somebody else use the address of this tenant?
+/// Has a packet of `sender`, a host of this tenant's, come in where the sender is reached? Else somebody uses its address,
+/// who may be another tenant (RFC 3704 section 2.2, strict reverse path forwarding).
 #[inline(always)]
-pub fn is_spoofed<P: Packet, T: Tables>(packet: &P, tables: &T, frame: &Frame, tenant: TenantId) -> bool {
+pub fn check_source<P: Packet, T: Tables>(
+    packet: &P,
+    tables: &T,
+    frame: &Frame,
+    (sender, tenant): (Addr, TenantId),
+) -> Result<(), DropReason> {
     match tables.tenant(tenant) {
-        Some(tenant) if tenant.flags.contains(TenantFlags::LOOSE_SOURCE) => false,
-        _ => !came_the_right_way(packet, tables, frame),
+        Some(tenant) if tenant.flags.contains(TenantFlags::LOOSE_SOURCE) => Ok(()),
+        _ => came_the_right_way(packet, tables, frame, sender),
     }
 }
 
-/// Has a tenant's packet come in where the tenant is reached? Else somebody uses its address, who may be another tenant
-/// (RFC 3704 section 2.2, strict reverse path forwarding).
 #[inline(never)]
-fn came_the_right_way<P: Packet, T: Tables>(packet: &P, tables: &T, frame: &Frame) -> bool {
+fn came_the_right_way<P: Packet, T: Tables>(
+    packet: &P,
+    tables: &T,
+    frame: &Frame,
+    sender: Addr,
+) -> Result<(), DropReason> {
     let ingress_ifindex = packet.ingress_ifindex();
     let query = RouteQuery {
         src: frame.ip.dst,
-        dst: frame.ip.src,
+        dst: sender,
         protocol: frame.ip.protocol,
         tos: frame.ip.tos,
         total_len: 0,
@@ -150,19 +163,19 @@ fn came_the_right_way<P: Packet, T: Tables>(packet: &P, tables: &T, frame: &Fram
         Route::Forward { ifindex, .. }
         | Route::Unresolved { ifindex, .. }
         | Route::TooLarge { ifindex, .. } => ifindex,
-        Route::None => return false,
-        // The way on is refused for that, with its own reason.
-        Route::Disabled => return true,
+        Route::None => return Err(DropReason::SourceSpoofed),
+        Route::Disabled => return Err(DropReason::ForwardingDisabled),
     };
-    if ifindex == ingress_ifindex {
-        return true;
+    // The device itself sees its frames without a tag; a VLAN device's are seen on its parent, too, with one.
+    let vlan_id = vlan_id(packet, frame);
+    if ifindex == ingress_ifindex && vlan_id == 0 {
+        return Ok(());
     }
-    // A VLAN device, whose frames XDP sees on its parent.
     match tables.interface(ifindex) {
-        Some(interface) => {
-            interface.transmit_ifindex == ingress_ifindex && interface.vlan_id == vlan_id(frame)
+        Some(interface) if interface.transmit_ifindex == ingress_ifindex && interface.vlan_id == vlan_id => {
+            Ok(())
         }
-        None => false,
+        _ => Err(DropReason::SourceSpoofed),
     }
 }
 

@@ -60,11 +60,12 @@ pub fn find_live<P: Packet, T: Tables>(
         _ => return Err(Break::Stage(Stage::Open)),
     };
     (flow.tenant, flow.pair) = (hit.entry.tenant, hit.entry.pair);
-    if hit.is_ended() {
-        return Err(Break::Stage(Stage::Tell));
-    }
+    // First: who is told of the end of a flow is one of its ends.
     if is_elsewhere(packet, frame, &hit.entry) {
         return Err(Break::Stage(Stage::Source));
+    }
+    if hit.is_ended() {
+        return Err(Break::Stage(Stage::Tell));
     }
     Ok(hit)
 }

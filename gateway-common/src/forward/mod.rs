@@ -76,7 +76,7 @@ struct Flow {
     chooses_port: bool,
     /// The key of the answers: the packet leaves as its reverse.
     pair: FlowKey,
-    /// Where its packets and the answers come in; for a flow that is to be opened.
+    /// Where its packets and the answers come in: of a flow that is to be opened, or that an error is about.
     arrivals: (Arrival, Arrival),
 }
 
@@ -286,6 +286,14 @@ fn pass_ipv4<P: Packet, T: Tables>(packet: &P, tables: &T, frame: &Frame) -> Res
 /// May the kernel have this packet?
 #[inline(always)]
 fn check_passed<P: Packet, T: Tables>(packet: &P, tables: &T, frame: &Frame) -> Result<(), DropReason> {
+    // A tenant is reached through the gateway alone, also by those inside who are nobody's: with forwarding on, the kernel
+    // would take them from one tenant's link to another's.
+    if matches!(frame.side, Side::Internal)
+        && tables.tenant_of(frame.ip.dst).is_some()
+        && tables.address(frame.ip.dst).is_none()
+    {
+        return Err(DropReason::DirectToTenant);
+    }
     if hop::would_cross(tables, frame.side, &frame.ip, packet.ingress_ifindex()) {
         return Err(DropReason::CrossesSides);
     }

@@ -40,11 +40,11 @@ fn decide<P: Packet, T: Tables>(
     match &hit {
         Some(hit) if !hit.reopens(transport.segment) => {
             (flow.tenant, flow.pair) = (hit.entry.tenant, hit.entry.pair);
-            if hit.is_ended() {
-                return Err(Break::Stage(Stage::Tell));
-            }
             if known::is_elsewhere(packet, frame, &hit.entry) {
                 return Err(Break::Stage(Stage::Source));
+            }
+            if hit.is_ended() {
+                return Err(Break::Stage(Stage::Tell));
             }
         }
         _ => match decide_first(tables, side, &transport, flow) {
@@ -115,8 +115,8 @@ fn check_client<P: Packet, T: Tables>(
     now_ns: u64,
 ) -> Result<(), Break> {
     match frame.side {
-        Side::Internal if hop::is_spoofed(packet, tables, frame, flow.tenant) => {
-            Err(DropReason::SourceSpoofed.into())
+        Side::Internal => {
+            hop::check_source(packet, tables, frame, (frame.ip.src, flow.tenant)).map_err(Break::Drop)
         }
         Side::External
             if transport.segment.seen().contains(Seen::SYN)
@@ -124,7 +124,7 @@ fn check_client<P: Packet, T: Tables>(
         {
             Err(Break::Stage(Stage::Challenge))
         }
-        Side::Internal | Side::External => Ok(()),
+        Side::External => Ok(()),
     }
 }
 

@@ -38,6 +38,11 @@ fn decide<P: Packet, T: Tables>(
         return pass_ipv4(packet, tables, frame);
     }
     check_sender(tables, frame, flow.tenant, quote.key.src)?;
+    if matches!(frame.side, Side::Internal) && flow.arrivals.0 != hop::arrival(packet, frame) {
+        // Whoever speaks about a packet is on the way to whom it was sent.
+        let target = (quote.key.src, tables.tenant_of(quote.key.src).unwrap_or(flow.tenant));
+        hop::check_source(packet, tables, frame, target)?;
+    }
     let original = flow.pair;
     let src = shown_sender(frame, &quote.key, &original);
     // Where the quoted packet came from: of a hairpin, the same side.
@@ -85,7 +90,7 @@ fn try_find_flow<P: Packet, T: Tables>(
     if hit.is_ended() || frame.ip.dst != quote.key.dst {
         return Err(DropReason::IcmpErrorUnmatched);
     }
-    (flow.tenant, flow.pair) = (hit.entry.tenant, hit.entry.pair);
+    (flow.tenant, flow.pair, flow.arrivals.0) = (hit.entry.tenant, hit.entry.pair, hit.entry.arrival);
     Ok(quote)
 }
 

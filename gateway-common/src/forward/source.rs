@@ -33,10 +33,8 @@ fn decide<P: Packet, T: Tables>(
     let hit = known::find(tables, &transport.key).ok_or(DropReason::NoFlow)?;
     (flow.tenant, flow.pair) = (hit.entry.tenant, hit.entry.pair);
     // Of a hairpin, the one who answers is another tenant than the one whose flow it is.
-    let sender = tables.tenant_of(frame.ip.src).unwrap_or(flow.tenant);
-    if hop::is_spoofed(packet, tables, frame, sender) {
-        return Err(DropReason::SourceSpoofed.into());
-    }
+    let sender = (frame.ip.src, tables.tenant_of(frame.ip.src).unwrap_or(flow.tenant));
+    hop::check_source(packet, tables, frame, sender)?;
     hit.slot.set_arrival(&transport.key, hop::arrival(packet, frame));
     Err(Break::Stage(Stage::Again))
 }

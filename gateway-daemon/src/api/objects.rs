@@ -219,9 +219,44 @@ impl<'de, A: VariantAccess<'de>> VariantAccess<'de> for Objects<A> {
 
     fn struct_variant<V: Visitor<'de>>(
         self,
-        fields: &'static [&'static str],
+        _fields: &'static [&'static str],
         visitor: V,
     ) -> Result<V::Value, Self::Error> {
-        self.0.struct_variant(fields, Objects(visitor))
+        self.0.newtype_variant_seed(Fields(visitor))
+    }
+}
+
+/// The fields of a variant.
+struct Fields<V>(V);
+
+impl<'de, V: Visitor<'de>> DeserializeSeed<'de> for Fields<V> {
+    type Value = V::Value;
+
+    fn deserialize<D: Deserializer<'de>>(self, inner: D) -> Result<Self::Value, D::Error> {
+        inner.deserialize_map(Objects(self.0))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde::Deserialize;
+
+    use super::Objects;
+
+    #[derive(Debug, PartialEq, Deserialize)]
+    enum Shape {
+        Circle { radius: u8 },
+        Point,
+    }
+
+    fn read(text: &str) -> Option<Shape> {
+        Shape::deserialize(Objects(&mut serde_json::Deserializer::from_str(text))).ok()
+    }
+
+    #[test]
+    fn the_fields_of_a_variant_are_an_object() {
+        assert_eq!(read(r#"{"Circle": {"radius": 3}}"#), Some(Shape::Circle { radius: 3 }));
+        assert_eq!(read(r#""Point""#), Some(Shape::Point));
+        assert_eq!(read(r#"{"Circle": [3]}"#), None);
     }
 }

@@ -159,7 +159,8 @@ fn options(rig: &mut Rig) {
     }
 }
 
-/// The links that packets leave by are untagged, so the tag is taken off; an answer keeps it.
+/// The links that packets leave by are untagged, so the tag is taken off; an answer keeps it. Nobody is in the tenant's VLANs,
+/// so who opens a flow from there is not the tenant.
 fn tags(rig: &mut Rig) {
     let (outside, inside) = (rig.world.external, rig.world.tenant(1));
     for (port, vlan) in (40_000..).zip([0, 1, 100, 0x0fff, 0xe064, 0xffff]) {
@@ -167,7 +168,11 @@ fn tags(rig: &mut Rig) {
         let sent = translated(inside, tcp(SYN)((nat_ip(1), port), (backend(1), 8080))).of(1).opens();
         rig.step("TCP", outside, &stream, &sent);
         let datagram = udp(b"odd")((backend(1), port), (NPCI, 53)).vlan(vlan);
-        let sent = translated(outside, udp(b"odd")((EGRESS_VIP, port), (NPCI, 53))).of(1).opens();
+        let sent = if vlan & 0x0fff == 0 {
+            translated(outside, udp(b"odd")((EGRESS_VIP, port), (NPCI, 53))).of(1).opens()
+        } else {
+            dropped(DropReason::SourceSpoofed).of(1)
+        };
         rig.step("UDP", inside, &datagram, &sent);
         let request = ping(b"odd")((NPCI, 1), (INGRESS_VIP, 0)).vlan(vlan);
         let reply = pong(b"odd")((INGRESS_VIP, 0), (NPCI, 1)).vlan(vlan);

@@ -189,7 +189,7 @@ fn other_addresses(rig: &mut Rig) {
         "inside, towards a tenant",
         inside,
         &tcp(SYN)((STRANGER, 50_000), (backend(1), 8080)),
-        &passed(),
+        &dropped(DropReason::DirectToTenant),
     );
 }
 

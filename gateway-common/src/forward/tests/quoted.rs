@@ -53,7 +53,7 @@ impl Talk {
 }
 
 /// An error from `src` to `dst` of this type and code that quotes the first bytes of an IP packet.
-fn error(kind: [u8; 2], src: Addr, dst: Addr, quoted: &[u8]) -> Vec<u8> {
+pub fn error(kind: [u8; 2], src: Addr, dst: Addr, quoted: &[u8]) -> Vec<u8> {
     let mut icmp = [&kind[..], &[0, 0, 0, 0, 5, 0x14], quoted].concat();
     let checksum = compute(&icmp, 0).to_ne_bytes();
     icmp[2..4].copy_from_slice(&checksum);

@@ -121,7 +121,7 @@ fn producers(text: &str) -> Vec<Producer> {
         }
         let named = code.match_indices(REASON).map(|(at, _)| (&code[..at], &code[at + REASON.len()..]));
         found.extend(named.filter_map(|(before, after)| {
-            let variant = expected(before, after)?.to_owned();
+            let variant = expected(before, after).filter(|_| !function.is_empty())?.to_owned();
             Some(Producer { variant, function: function.clone() })
         }));
     }

@@ -2,15 +2,15 @@
 
 use super::{
     fragments::parts,
-    frame::{ACK, Frame, SYN, SYN_ACK, end},
+    frame::{ACK, Frame, RST, SYN, SYN_ACK, end},
+    quoted::error,
     world::{EXTERNAL_IF, INTERNAL_IF, NOW, Plan, forward, send},
 };
 use crate::{
-    abi::{Side, TenantFlags, TenantId},
+    abi::{EntryFlags, Side, TenantFlags, TenantId},
     drop_reason::DropReason,
-    forward::resume,
     memory::{BytesPacket, MemoryTables},
-    tables::Route,
+    tables::{FlowSlot as _, FlowTable, Route, Tables as _},
     verdict::Verdict,
 };
 use std::vec;
@@ -61,6 +61,62 @@ fn a_known_flow_is_spoken_in_only_from_where_the_tenant_is() {
     assert!(matches!(call(&tables, ACK, ELSEWHERE), Verdict::Redirect { .. }));
 }
 
+/// Else the end that was pretended to be would never be told.
+#[test]
+fn who_is_elsewhere_is_not_told_of_the_end_of_a_flow() {
+    let tables = Plan::three_tenants().tables();
+    assert!(matches!(call(&tables, SYN, INTERNAL_IF), Verdict::Redirect { .. }));
+    for entry in tables.half_open.entries() {
+        let slot = tables.flow(FlowTable::HalfOpen, &entry.key).unwrap();
+        slot.end(&entry.key, EntryFlags::RESET, NOW);
+    }
+    let ended = tables.half_open.entries();
+    for flags in [ACK, RST] {
+        assert_eq!(call(&tables, flags, ELSEWHERE), SPOOFED);
+        assert_eq!(tables.half_open.entries(), ended);
+    }
+    assert_eq!(call(&tables, ACK, INTERNAL_IF), Verdict::Reply);
+}
+
+/// Nor does anybody who is elsewhere report errors about it, with whatever address.
+#[test]
+fn an_error_comes_from_where_the_packet_went() {
+    let tables = Plan::three_tenants().tables();
+    let (_, sent) = forward(&tables, Frame::udp(CALLER, NPCI).packet(INTERNAL_IF), Side::Internal, NOW);
+    let answer = Frame { src: sent.dst, dst: sent.src, ..Frame::udp(NPCI, NPCI) };
+    let mut answered = answer.packet(EXTERNAL_IF);
+    assert!(matches!(send(&tables, &mut answered, Side::External, NOW), Verdict::Redirect { .. }));
+    for reporter in [CALLER, "198.18.77.1:1", "10.9.9.9:1"] {
+        let bytes = error([3, 3], end(reporter).0, end(NPCI).0, &answered.bytes[14..]);
+        let report = |ingress_ifindex| {
+            let mut packet = BytesPacket { bytes: bytes.clone(), ingress_ifindex };
+            send(&tables, &mut packet, Side::Internal, NOW)
+        };
+        assert_eq!(report(ELSEWHERE), SPOOFED, "{reporter}");
+        assert!(matches!(report(INTERNAL_IF), Verdict::Redirect { .. }), "{reporter}");
+    }
+}
+
+/// With forwarding on, the kernel would take them from one tenant's link to another's.
+#[test]
+fn nobodys_host_reaches_no_tenant_around_the_gateway() {
+    let tables = Plan::three_tenants().tables();
+    for frame in [
+        Frame::udp("10.9.9.9:1", "198.18.1.9:8080"),
+        Frame::tcp(SYN, "203.0.113.7:40000", "198.18.1.9:8080"),
+        Frame::tcp(ACK, "203.0.113.7:40000", "198.18.1.9:8080"),
+    ] {
+        let direct = Verdict::Drop(DropReason::DirectToTenant);
+        assert_eq!(send(&tables, &mut frame.packet(ELSEWHERE), Side::Internal, NOW), direct);
+        for part in parts(&frame.build(), 8, 7) {
+            let mut packet = BytesPacket { bytes: part, ingress_ifindex: ELSEWHERE };
+            assert!(matches!(send(&tables, &mut packet, Side::Internal, NOW), Verdict::Drop(_)));
+        }
+    }
+    let other = Frame::udp("10.9.9.9:1", "10.9.9.8:8080");
+    assert_eq!(send(&tables, &mut other.packet(INTERNAL_IF), Side::Internal, NOW), Verdict::Pass);
+}
+
 #[test]
 fn who_answers_a_call_answers_from_where_it_was_delivered() {
     let tables = Plan::three_tenants().tables();
@@ -108,11 +164,12 @@ fn later_parts_come_from_where_the_first_one_came() {
     let cut = parts(&datagram.build(), 16, 7);
     let packet = |number: usize, ingress_ifindex| BytesPacket { bytes: cut[number].clone(), ingress_ifindex };
     assert_eq!(send(&tables, &mut packet(0, ELSEWHERE), Side::Internal, NOW), SPOOFED);
+    assert_eq!(send(&tables, &mut packet(1, ELSEWHERE), Side::Internal, NOW), SPOOFED, "nor is it kept");
+    assert_eq!(send(&tables, &mut packet(1, INTERNAL_IF), Side::Internal, NOW), Verdict::Held);
     let Verdict::Redirect { .. } = send(&tables, &mut packet(0, INTERNAL_IF), Side::Internal, NOW) else {
         panic!("the first part")
     };
     assert_eq!(send(&tables, &mut packet(1, ELSEWHERE), Side::Internal, NOW), SPOOFED);
-    assert_eq!(resume(&mut packet(1, ELSEWHERE), &tables, Side::Internal, NOW), SPOOFED);
     assert!(matches!(
         send(&tables, &mut packet(1, INTERNAL_IF), Side::Internal, NOW),
         Verdict::Redirect { .. }
