@@ -39,6 +39,10 @@ pub use tenants::TenantsError;
 /// How long tasks may take to end after SIGTERM. They only finish what they hold: no packet depends on them.
 const SHUTDOWN_GRACE: Duration = Duration::from_millis(800);
 
+/// How long `--detach-on-exit` waits for what still works with the data path, such as a scan on a machine that is busy: as long
+/// as anything does, nothing can be removed.
+const DETACH_GRACE: Duration = Duration::from_secs(10);
+
 /// How often it is looked whether the last task has ended.
 const LOOK: Duration = Duration::from_millis(5);
 
@@ -99,7 +103,7 @@ async fn leave(options: &Options, config: &Config, signal: &str, last: &Weak<Gat
         info!(signal, "stopped; the data path goes on translating (`gateway-daemon unload` removes it)");
         return Ok(());
     }
-    let until = Instant::now() + SHUTDOWN_GRACE;
+    let until = Instant::now() + DETACH_GRACE;
     while last.strong_count() > 0 && Instant::now() < until {
         tokio::time::sleep(LOOK).await;
     }

@@ -73,7 +73,9 @@ fn stop_and_unload(gateway: &Gateway<'_>, leftovers: &mut Vec<String>) {
 fn stop(gateway: &Gateway<'_>, leftovers: &mut Vec<String>) {
     let stopped = gateway.process().stop();
     if !stopped.success() {
-        leftovers.push(format!("the daemon ended with {stopped}"));
+        let said = gateway.process().tail();
+        leftovers.push(format!("the daemon ended with {stopped}:"));
+        leftovers.extend(said.lines().map(str::to_owned));
     }
 }
 
