@@ -2,10 +2,8 @@
 
 use serde::de::DeserializeOwned;
 
-use super::{
-    objects::Objects,
-    problem::{Problem, ProblemKind},
-};
+use super::problem::{Problem, ProblemKind};
+use crate::tenancy::objects::Objects;
 
 /// What a body that is to be a JSON object holds. An empty array, say, is no empty document, which `prune` would turn into
 /// the removal of everything.
@@ -54,7 +52,7 @@ fn bad_json(path: &str, error: &serde_json::Error) -> Problem {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::tenancy::spec::Document;
+    use crate::tenancy::{edit::Edit, spec::Document};
 
     #[test]
     fn a_wrong_field_is_named_by_its_path() {
@@ -91,6 +89,17 @@ mod tests {
             assert_eq!(problem.problems[0].path, path, "{text}");
             assert!(problem.problems[0].problem.contains("invalid type: sequence"), "{problem:?}");
         }
+    }
+
+    #[test]
+    fn an_array_is_no_object_in_an_edit_either() {
+        let edit = |timeouts: &str| {
+            format!(
+                r#"[{{"edit": "put_tenant", "tenant": {{"name": "a", "nat_ip": "x", "sources": [], "timeouts": {timeouts}}}}}]"#
+            )
+        };
+        assert!(list::<Edit>(edit(r#"{"udp_secs": 300}"#).as_bytes()).is_ok());
+        assert_eq!(list::<Edit>(edit("[null, null]").as_bytes()).unwrap_err().kind, ProblemKind::Invalid);
     }
 
     #[test]

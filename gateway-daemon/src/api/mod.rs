@@ -20,7 +20,6 @@ mod connections;
 pub mod controller;
 mod extract;
 mod gate;
-mod objects;
 pub mod openapi;
 pub mod problem;
 pub mod readonly;

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 pub use self::apply::apply;
+use super::objects::object;
 use super::spec::{
     AdminState, BackendSpec, Document, EgressSpec, ListenerSpec, PeerGroupSpec, PoolSpec, TenantSpec,
 };
@@ -19,6 +20,7 @@ pub enum Edit {
     /// Adds a tenant, or replaces the one of this name.
     PutTenant {
         /// The tenant as it is to be.
+        #[serde(deserialize_with = "object")]
         tenant: TenantSpec,
         /// Refuse if there is one already.
         #[serde(default)]
@@ -44,6 +46,7 @@ pub enum Edit {
         /// Whose.
         tenant: String,
         /// The listener as it is to be.
+        #[serde(deserialize_with = "object")]
         listener: ListenerSpec,
     },
     /// Removes a listener.
@@ -58,6 +61,7 @@ pub enum Edit {
         /// Whose.
         tenant: String,
         /// The egress as it is to be.
+        #[serde(deserialize_with = "object")]
         egress: EgressSpec,
     },
     /// Removes addressed egress.
@@ -72,6 +76,7 @@ pub enum Edit {
         /// Whose.
         tenant: String,
         /// The pool as it is to be.
+        #[serde(deserialize_with = "object")]
         pool: PoolSpec,
     },
     /// Removes a pool.
@@ -88,6 +93,7 @@ pub enum Edit {
         /// In which pool.
         pool: String,
         /// The backend as it is to be.
+        #[serde(deserialize_with = "object")]
         backend: BackendSpec,
     },
     /// Removes a backend.
@@ -127,6 +133,7 @@ pub enum Edit {
     /// Adds a peer group, or replaces the one of this name.
     PutPeerGroup {
         /// The peer group as it is to be.
+        #[serde(deserialize_with = "object")]
         peer_group: PeerGroupSpec,
         /// Refuse if there is one already.
         #[serde(default)]
@@ -140,6 +147,7 @@ pub enum Edit {
     /// Puts every object of a document.
     Apply {
         /// The objects as they are to be.
+        #[serde(deserialize_with = "object")]
         document: Document,
         /// Remove what the document does not have.
         #[serde(default)]

@@ -7,6 +7,7 @@
 //! | [`protocol_port`] | what addressed egress is called |
 //! | [`edit`] | the changes that can be asked for, each a pure function of the whole |
 //! | [`diff`] | what differs between two versions, field by field |
+//! | [`objects`] | the rule that an array is no object, where serde would take one |
 //! | [`json_text`] | values of a difference, kept small |
 //! | [`problem`] | what is wrong with an object, by its path |
 //!
@@ -17,6 +18,7 @@ pub mod address_port;
 pub mod diff;
 pub mod edit;
 pub mod json_text;
+pub mod objects;
 pub(crate) mod path;
 pub mod problem;
 pub mod protocol_port;

@@ -5,9 +5,19 @@
 
 use std::fmt;
 
-use serde::de::{
-    DeserializeSeed, Deserializer, EnumAccess, Error, MapAccess, SeqAccess, VariantAccess, Visitor,
+use serde::{
+    Deserialize, Deserializer,
+    de::{DeserializeSeed, EnumAccess, Error, MapAccess, SeqAccess, VariantAccess, Visitor},
 };
+
+/// Reads a field so. For those of a tagged enum: serde keeps their values and reads them later, by itself.
+///
+/// # Errors
+///
+/// Those of `T`, and an array where an object belongs.
+pub fn object<'de, T: Deserialize<'de>, D: Deserializer<'de>>(inner: D) -> Result<T, D::Error> {
+    T::deserialize(Objects(inner))
+}
 
 /// What wraps a deserializer, and everything that it hands out.
 #[derive(Clone, Copy, Debug)]
