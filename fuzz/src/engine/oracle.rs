@@ -130,7 +130,7 @@ fn translated(world: &mut World, passage: &Passage<'_>, after: &Books, ifindex: 
     let tenant = if offset > 0 {
         fragments::check_later(world, passage, &came, &sent)
     } else if let Some(quote) = came.quote() {
-        errors::check(passage, after, (&came, quote), &sent)
+        errors::check(world, passage, after, (&came, quote), &sent)
     } else {
         let tenant = translation::check(world, passage, after, &came, &sent);
         if !came.is_whole() {

@@ -2,15 +2,21 @@
 
 use gateway_common::abi::{EntryFlags, FlowKey, Protocol, Side};
 
-use super::{Passage, books::Books};
+use super::{Passage, books::Books, policy};
 use crate::engine::{
     plan,
     read::{ICMP, Ip, TCP, UDP, sum},
+    world::World,
 };
 
 /// Returns the tenant whose flow is quoted.
-pub fn check(passage: &Passage<'_>, after: &Books, came: (&Ip<'_>, &[u8]), sent: &Ip<'_>) -> u8 {
-    let (came, quote) = came;
+pub fn check(
+    world: &World,
+    passage: &Passage<'_>,
+    after: &Books,
+    (came, quote): (&Ip<'_>, &[u8]),
+    sent: &Ip<'_>,
+) -> u8 {
     assert!(came.is_whole(), "an error in fragments can't be judged by its first one");
     let asked = Ip::in_error(quote).expect("an error that was translated quotes a packet");
     let told = Ip::in_error(sent.quote().expect("it stays an error")).expect("the quote stays a packet");
@@ -22,6 +28,7 @@ pub fn check(passage: &Passage<'_>, after: &Books, came: (&Ip<'_>, &[u8]), sent:
     assert_eq!(sent.dst(), entry.pair.src, "it goes to who sent the quoted packet");
     assert_eq!(quoted_key(passage.leaves_by(came), &told), flipped(&entry.pair), "the quote as it was sent");
     check_source(passage.side, came, sent, &entry.pair);
+    policy::check_source(world, passage, &key);
     check_sums(passage, (came, &asked), (sent, &told));
     check_rest((came, &asked), (sent, &told));
     after.assert_same_flows(passage.books);

@@ -117,14 +117,18 @@ fn error_and_its_translation(flow: Flow, from_original: bool, kept: usize) -> [V
     [came, sent]
 }
 
-fn judge_error(world: &World, flow: Flow, from_original: bool, came: &[u8], sent: &[u8]) {
+fn side_of(flow: Flow, from_original: bool) -> Side {
+    if from_original { flow.original.side() } else { flow.reply.side() }
+}
+
+fn judge_error(world: &World, flow: Flow, from_original: bool, [came, sent]: [&[u8]; 2], elsewhere: bool) {
     let books = Books::of(&world.tables);
-    let side = if from_original { flow.original.side() } else { flow.reply.side() };
+    let side = side_of(flow, from_original);
     let [before, mut after] = [came, sent].map(|packet| frame::frame(None, packet));
     after[..12].rotate_left(6);
     let passage = Passage {
         side,
-        elsewhere: false,
+        elsewhere,
         before: &before,
         after: &after,
         verdict: Verdict::Redirect { ifindex: 0 },
@@ -132,7 +136,7 @@ fn judge_error(world: &World, flow: Flow, from_original: bool, came: &[u8], sent
     };
     let [came, sent] = [&before, &after].map(|frame| Ip::of_frame(frame).expect("a sound packet"));
     translation::check_headers(world, &passage, &came, &sent);
-    errors::check(&passage, &books, (&came, came.quote().expect("an error")), &sent);
+    errors::check(world, &passage, &books, (&came, came.quote().expect("an error")), &sent);
 }
 
 #[test]
@@ -143,11 +147,14 @@ fn an_error_that_is_translated_rightly_passes_and_no_other() {
         for from_original in [true, false] {
             let (world, flow) = world_with_a_flow(who, protocol);
             let [came, sent] = error_and_its_translation(flow, from_original, kept);
-            judge_error(&world, flow, from_original, &came, &sent);
+            judge_error(&world, flow, from_original, [&came, &sent], false);
+            let seen = is_seen(|| judge_error(&world, flow, from_original, [&came, &sent], true));
+            let is_inside = side_of(flow, from_original) == Side::Internal;
+            assert_eq!(seen, is_inside, "from where nobody is reached");
             for at in 0..sent.len() {
                 let mut damaged = sent.clone();
                 damaged[at] ^= 1;
-                let seen = is_seen(|| judge_error(&world, flow, from_original, &came, &damaged));
+                let seen = is_seen(|| judge_error(&world, flow, from_original, [&came, &damaged], false));
                 assert!(seen, "byte {at} of {sent:02x?}, which came as {came:02x?}");
             }
         }

@@ -66,9 +66,8 @@ pub fn check(world: &mut World, passage: &Passage<'_>, after: &Books, came: &Ip<
         world.came_elsewhere.remove(&entry.pair);
     } else {
         assert!(passage.books.entry(&key).is_some(), "{key:?} was opened, and not counted");
-        if passage.side == Side::Internal {
-            policy::check_source(world, passage, &key);
-        }
+        policy::check_source(world, passage, &key);
+        world.came_elsewhere.insert(key, passage.elsewhere);
     }
     check_bytes(came, sent);
     mss::check(world, passage, tenant, came, sent);
