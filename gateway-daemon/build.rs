@@ -1,4 +1,4 @@
-//! Builds the kernel side into `OUT_DIR/gateway-ebpf.o`, which the daemon embeds.
+//! Builds the kernel side into `OUT_DIR/gateway-ebpf.o`, which the daemon embeds: without what only debuggers read.
 //!
 //! `GATEWAY_EBPF_SKIP=1` leaves an empty file there: enough for documentation and lints on a machine without a
 //! compiler for BPF, not for a daemon that is to run.
@@ -10,7 +10,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result};
-use xtask::ebpf::{self, Output, Tools, toolchain};
+use xtask::ebpf::{self, Output, Tools, debug_info, toolchain};
 
 const SKIP_ENV: &str = "GATEWAY_EBPF_SKIP";
 
@@ -43,9 +43,9 @@ fn run() -> Result<()> {
         println!("cargo::warning={remark}");
     }
     let object = ebpf::build(&tools, &ebpf::target_dir_of(&out_dir), Output::OnFailure)?;
-    fs::copy(&object.path, &embedded)
-        .with_context(|| format!("cannot copy {} to {}", object.path.display(), embedded.display()))?;
-    Ok(())
+    let object = fs::read(&object.path).with_context(|| format!("cannot read {}", object.path.display()))?;
+    let stripped = debug_info::strip(&object)?;
+    fs::write(&embedded, stripped).with_context(|| format!("cannot write {}", embedded.display()))
 }
 
 fn rerun_if_changed(path: &Path) {

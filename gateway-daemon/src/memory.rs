@@ -40,9 +40,35 @@ pub fn give_back() {
     debug_assert_eq!(failed, 0, "this jemalloc knows the control");
 }
 
+/// Tells the kernel that a part of the program which was read once is not about to be read again: its pages no longer
+/// count as this process's memory. Reading it later works as ever.
+pub fn put_aside(part: &'static [u8]) {
+    // SAFETY: the call has no preconditions.
+    let page = usize::try_from(unsafe { libc::sysconf(libc::_SC_PAGESIZE) }).unwrap_or(4_096);
+    let begin = part.as_ptr().addr().next_multiple_of(page);
+    let end = (part.as_ptr().addr() + part.len()) / page * page;
+    if begin >= end {
+        return;
+    }
+    let pages = part.as_ptr().with_addr(begin).cast_mut().cast();
+    // SAFETY: whole pages of constants, which the kernel reads from the program's file again when they are used.
+    let failed = unsafe { libc::madvise(pages, end - begin, libc::MADV_DONTNEED) };
+    debug_assert_eq!(failed, 0, "these pages are mapped");
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// So large that it has whole pages, and not zero, so that it is in the file.
+    static CONSTANTS: [u8; 3 * 4_096] = [7; 3 * 4_096];
+
+    #[test]
+    fn what_was_put_aside_can_be_read() {
+        put_aside(&CONSTANTS);
+        put_aside(&CONSTANTS[..9]);
+        assert!(std::hint::black_box(&CONSTANTS).iter().all(|byte| *byte == 7));
+    }
 
     #[test]
     fn the_allocator_found_its_options() {

@@ -5,6 +5,7 @@
 //! checks what came out.
 
 pub mod atomics;
+pub mod debug_info;
 pub mod linker;
 pub mod toolchain;
 pub mod version;

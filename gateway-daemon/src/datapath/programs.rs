@@ -28,6 +28,7 @@ use super::{
     pins::{LinkName, Pins},
     shape::{self, Shapes},
 };
+use crate::memory;
 
 /// The object that `build.rs` made.
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/gateway-ebpf.o"));
@@ -65,9 +66,11 @@ pub fn load(pins: Option<&Pins>, sizes: TableSizes) -> Result<Ebpf> {
         Some(directory) => loader.default_map_pin_directory(directory),
         None => &mut loader,
     };
-    loader
+    let ebpf = loader
         .load(OBJECT)
-        .context("the kernel refused the eBPF object (kernel 6.1 or later is needed, and root)")
+        .context("the kernel refused the eBPF object (kernel 6.1 or later is needed, and root)")?;
+    memory::put_aside(OBJECT);
+    Ok(ebpf)
 }
 
 /// Where one interface is attached, for `status`.
@@ -332,5 +335,20 @@ fn load_once(result: Result<(), ProgramError>, name: &str) -> Result<()> {
     match result {
         Ok(()) | Err(ProgramError::AlreadyLoaded) => Ok(()),
         Err(error) => Err(error).with_context(|| format!("the kernel refused the program {name}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::OBJECT;
+
+    fn has_section(name: &str) -> bool {
+        OBJECT.windows(name.len()).any(|bytes| bytes == name.as_bytes())
+    }
+
+    #[test]
+    fn the_object_has_btf_and_nothing_for_debuggers() {
+        assert!([".BTF", ".BTF.ext", ".symtab"].into_iter().all(has_section));
+        assert!(![".debug_info", ".debug_line", ".rel.debug_info"].into_iter().any(has_section));
     }
 }
