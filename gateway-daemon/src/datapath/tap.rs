@@ -5,6 +5,8 @@
 
 pub mod headers;
 
+use std::os::fd::AsFd as _;
+
 use anyhow::{Context as _, Result, bail};
 use aya::{
     Ebpf,
@@ -27,7 +29,7 @@ pub struct Tap {
     counts: PerCpuArray<MapData, TapCounts>,
     places_xdp: ProgramArray<MapData>,
     places_tc: ProgramArray<MapData>,
-    ring: Option<RingBuf<MapData>>,
+    ring: MapData,
 }
 
 /// The two kinds of programs.
@@ -89,19 +91,30 @@ impl Tap {
     ///
     /// When one is missing.
     pub fn take(ebpf: &mut Ebpf) -> Result<Self> {
-        let ring = take(ebpf, names::TAP_RING)?;
+        let Map::RingBuf(ring) = take(ebpf, names::TAP_RING)? else {
+            bail!("{} is no ring buffer", names::TAP_RING)
+        };
         Ok(Self {
             settings: take(ebpf, names::TAP)?.try_into()?,
             counts: take(ebpf, names::TAP_COUNTS)?.try_into()?,
             places_xdp: take(ebpf, names::TAPS_XDP)?.try_into()?,
             places_tc: take(ebpf, names::TAPS_TC)?.try_into()?,
-            ring: Some(ring.try_into()?),
+            ring,
         })
     }
 
-    /// The ring buffer with the records; for the one who reads it.
-    pub const fn take_ring(&mut self) -> Option<RingBuf<MapData>> {
-        self.ring.take()
+    /// The ring buffer with the records, for the one who reads it: two at a time would read everything twice. While it is
+    /// open it counts twice its size as the daemon's memory, so nobody keeps it who does not read.
+    ///
+    /// # Errors
+    ///
+    /// What the kernel says.
+    pub fn open_ring(&self) -> Result<RingBuf<MapData>> {
+        let open = || -> Result<_> {
+            let ring = self.ring.fd().as_fd().try_clone_to_owned()?;
+            Ok(Map::RingBuf(MapData::from_fd(ring)?).try_into()?)
+        };
+        open().context("cannot read what the data path tells")
     }
 
     /// Says what is to be told.

@@ -24,7 +24,7 @@ use std::{
 };
 
 use gateway_common::abi::TapHead;
-use tokio::sync::{broadcast, mpsc};
+use tokio::sync::{broadcast, mpsc, watch};
 
 pub use session::Bounds;
 
@@ -47,6 +47,8 @@ const NAMES_AGE: Duration = Duration::from_secs(1);
 /// Who watches, and by what means.
 pub struct Watchers {
     armed: Mutex<Armed>,
+    /// Does anybody watch? Changes with the first and the last one.
+    watched: watch::Sender<bool>,
     happenings: Mutex<Option<broadcast::Sender<Arc<Happening>>>>,
     frames: Mutex<Option<mpsc::Sender<CapturedFrame>>>,
     /// Frames that a capture had no room for.
@@ -64,6 +66,7 @@ impl Watchers {
     pub fn new(tap: Tap) -> Self {
         Self {
             armed: Mutex::new(Armed::new(tap)),
+            watched: watch::Sender::new(false),
             happenings: Mutex::new(Some(broadcast::Sender::new(MONITOR_BACKLOG))),
             frames: Mutex::default(),
             overflowed: AtomicU64::new(0),

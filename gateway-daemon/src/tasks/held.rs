@@ -1,21 +1,25 @@
 //! Parts of datagrams that came before the first one: taken from the data path's ring, and sent on after it.
 
 use std::{
+    os::fd::{AsFd as _, OwnedFd},
     sync::Arc,
     time::{Duration, Instant},
 };
 
-use anyhow::Result;
-use aya::maps::{MapData, RingBuf};
+use anyhow::{Context as _, Result};
+use aya::maps::{Map, MapData, RingBuf};
 use gateway_common::{
     abi::HeldFrame,
     limits::{HELD_BATCH, HELD_REST_MS},
     names,
 };
-use tokio::time::{sleep, sleep_until};
+use tokio::{
+    io::unix::AsyncFd,
+    time::{sleep, sleep_until, timeout},
+};
 use tracing::warn;
 
-use super::open_ring;
+use super::readable;
 use crate::{
     datapath::held::{Shelf, Try},
     drain::Shutdown,
@@ -29,25 +33,21 @@ use crate::{
 ///
 /// When the ring cannot be opened.
 pub fn spawn(gateway: Arc<Gateway>, metrics: Metrics, shutdown: Shutdown) -> Result<()> {
-    let mut ring = open_ring(&gateway, names::HELD)?;
+    let mut ring = Ring::new(&gateway)?;
     tokio::spawn(async move {
         let mut shelf = Shelf::default();
         loop {
             let left = tokio::select! {
                 () = shutdown.requested() => return,
-                guard = ring.readable_mut() => match guard {
-                    Ok(mut guard) => {
-                        let left = take_some(frames(guard.get_inner_mut()), |frame| {
+                told = ring.told() => match told.and_then(|()| ring.open()) {
+                    Ok(open) => {
+                        let left = take_some(frames(open), |frame| {
                             take(frame, &gateway, &metrics, &mut shelf);
                         });
-                        match left {
-                            Left::Nothing => guard.clear_ready(),
-                            // It stays ready: the next turn begins with what is left.
-                            Left::Perhaps => guard.retain_ready(),
-                        }
+                        ring.rang = left == Left::Perhaps;
                         left
                     }
-                    Err(error) => return warn!("cannot wait for parts of datagrams: {error}"),
+                    Err(error) => return warn!("cannot wait for parts of datagrams: {error:#}"),
                 },
                 () = due(&shelf) => {
                     for fate in shelf.try_due(Instant::now(), |frame| attempt(&gateway, frame)) {
@@ -63,6 +63,53 @@ pub fn spawn(gateway: Arc<Gateway>, metrics: Metrics, shutdown: Shutdown) -> Res
     });
     Ok(())
 }
+
+/// The ring, open only while something comes: it counts twice its size as the daemon's memory, and most networks never lose
+/// the order of parts.
+struct Ring {
+    /// Tells when there is something in it.
+    bell: AsyncFd<OwnedFd>,
+    /// May there be something that is not taken yet?
+    rang: bool,
+    open: Option<RingBuf<MapData>>,
+}
+
+impl Ring {
+    fn new(gateway: &Gateway) -> Result<Self> {
+        let path = gateway.pins().map(names::HELD);
+        let map = MapData::from_pin(&path).with_context(|| format!("cannot open {}", path.display()))?;
+        let bell = readable(map.fd().as_fd().try_clone_to_owned()?);
+        let bell = bell.context("cannot wait for parts of datagrams")?;
+        Ok(Self { bell, rang: false, open: None })
+    }
+
+    /// Waits until there is something in it, at once if there may be something left. Closes it meanwhile, if that takes long.
+    async fn told(&mut self) -> Result<()> {
+        if self.rang {
+            return Ok(());
+        }
+        if self.open.is_some() {
+            if let Ok(bell) = timeout(IDLE, self.bell.readable()).await {
+                bell?.clear_ready();
+                return Ok(());
+            }
+            self.open = None;
+        }
+        self.bell.readable().await?.clear_ready();
+        Ok(())
+    }
+
+    fn open(&mut self) -> Result<&mut RingBuf<MapData>> {
+        let ring = match self.open.take() {
+            Some(ring) => ring,
+            None => Map::RingBuf(MapData::from_fd(self.bell.get_ref().try_clone()?)?).try_into()?,
+        };
+        Ok(self.open.insert(ring))
+    }
+}
+
+/// After so long without a part the ring is closed.
+const IDLE: Duration = Duration::from_secs(1);
 
 /// Waits until a frame is to be tried again; forever if none waits.
 async fn due(shelf: &Shelf) {

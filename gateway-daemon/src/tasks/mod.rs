@@ -72,7 +72,7 @@ pub fn spawn(gateway: &Arc<Gateway>, netlink: &Handle, metrics: &Metrics, shutdo
     host::spawn(gateway.clone(), netlink.clone(), hops.clone(), shutdown.clone())?;
     spawn_events(gateway, hops, shutdown.clone())?;
     held::spawn(gateway.clone(), metrics.clone(), shutdown.clone())?;
-    tap::spawn(gateway.clone(), shutdown.clone())?;
+    tap::spawn(gateway.clone(), shutdown.clone());
     spawn_kernel_log(gateway, shutdown)
 }
 

@@ -43,7 +43,7 @@ impl Watcher {
             let program = kind.load(ebpf, &name).expect("the kernel accepts it");
             tap.put(kind, index, &program).expect("there is a place for it");
         }
-        let ring = tap.take_ring().expect("nobody else reads it");
+        let ring = tap.open_ring().expect("nobody else reads it");
         let (reasons, counted) = (BTreeSet::new(), BTreeMap::new());
         Self { ring, tap, frames: 0, drops: 0, flows: 0, reasons, counted, left_out: 0 }
     }

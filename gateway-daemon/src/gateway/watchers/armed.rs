@@ -84,6 +84,7 @@ impl Gateway {
             return Ok(());
         }
         let Err(error) = self.arm(armed) else {
+            self.watchers.watched.send_replace(true);
             return Ok(());
         };
         self.disarm(armed);
@@ -107,6 +108,7 @@ impl Gateway {
         }
         if armed.is_idle() {
             self.disarm(&mut armed);
+            self.watchers.watched.send_replace(false);
         }
     }
 }

@@ -5,7 +5,7 @@ use std::sync::{Arc, atomic::Ordering};
 use anyhow::Result;
 use aya::maps::{MapData, RingBuf};
 use gateway_common::abi::TapKind;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 use super::{
     CapturedFrame, Gateway, lock,
@@ -18,9 +18,18 @@ use crate::{
 
 /// What the task that reads the ring buffer needs.
 impl Gateway {
-    /// The ring buffer with what the data path tells; once.
-    pub fn take_tap(&self) -> Option<RingBuf<MapData>> {
-        self.watchers.armed().tap.take_ring()
+    /// Does anybody watch?
+    pub fn is_watched(&self) -> watch::Receiver<bool> {
+        self.watchers.watched.subscribe()
+    }
+
+    /// The ring buffer with what the data path tells; for one reader at a time.
+    ///
+    /// # Errors
+    ///
+    /// What the kernel says.
+    pub fn open_tap(&self) -> Result<RingBuf<MapData>> {
+        self.watchers.armed().tap.open_ring()
     }
 
     /// Passes on what the data path told.
