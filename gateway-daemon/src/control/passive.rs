@@ -24,13 +24,16 @@ impl Control {
     /// Reads the half-open flows while any pool wants it.
     pub(super) async fn follow_traffic(self: Arc<Self>, shutdown: Shutdown) {
         let mut cursor = Cursor::starting_at(monotonic_ns());
+        let mut asked = None;
         loop {
             tokio::select! {
                 () = shutdown.requested() => return,
                 () = sleep(INTERVAL) => {}
             }
             let config = self.gateway.config();
-            if !is_wanted(&config) {
+            let wanted = is_wanted(&config, asked.take());
+            asked = Some((config.clone(), wanted));
+            if !wanted {
                 cursor = Cursor::starting_at(monotonic_ns());
                 continue;
             }
@@ -52,7 +55,11 @@ impl Control {
     }
 }
 
-fn is_wanted(config: &Config) -> bool {
+/// Does any pool want it? As a moment ago, if the configuration is the same: there may be thousands of pools.
+fn is_wanted(config: &Arc<Config>, before: Option<(Arc<Config>, bool)>) -> bool {
+    if let Some((_, wanted)) = before.filter(|(before, _)| Arc::ptr_eq(before, config)) {
+        return wanted;
+    }
     let mut pools = config.tenants.iter().flat_map(|tenant| &tenant.pools);
     pools.any(|pool| pool.health.as_ref().is_some_and(|health| health.passive))
 }

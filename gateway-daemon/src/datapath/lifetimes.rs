@@ -18,8 +18,19 @@ pub struct Lifetimes {
 impl Lifetimes {
     /// Of these tenants.
     pub fn new(node: Timeouts, tenants: impl Iterator<Item = (TenantId, TenantSettings)>) -> Self {
-        let own = tenants.map(|(id, settings)| (id, node.of_tenant(&settings)));
-        Self { node, own: own.filter(|(_, own)| *own != node).collect() }
+        let mut lifetimes = Self { node, own: HashMap::new() };
+        for (id, settings) in tenants {
+            lifetimes.add(id, &settings);
+        }
+        lifetimes
+    }
+
+    /// And of this one.
+    pub fn add(&mut self, tenant: TenantId, settings: &TenantSettings) {
+        let own = self.node.of_tenant(settings);
+        if own != self.node {
+            self.own.insert(tenant, own);
+        }
     }
 
     fn of(&self, tenant: TenantId) -> &Timeouts {

@@ -2,7 +2,7 @@
 //! by tenant and by the ports that they hold.
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::{HashMap, VecDeque, hash_map::Entry},
     sync::PoisonError,
     time::{Duration, Instant},
 };
@@ -20,7 +20,9 @@ use crate::{
         drift::Drift,
         expiry::{self, Candidate, Expired},
         lifetimes::Lifetimes,
-        monotonic_ns, reset,
+        monotonic_ns,
+        plan::Mirror,
+        reset,
         scan::{Scan, TURN, rest_after_round},
     },
     metrics::ports::{PortCount, PortUse},
@@ -49,37 +51,47 @@ pub(super) struct Round {
 struct Begun {
     at: Instant,
     lifetimes: Lifetimes,
-    tenants: HashMap<TenantId, TenantSettings>,
+    /// What holds for the tenants whose flows were met so far. Of thousands few may have any.
+    tenants: HashMap<TenantId, Option<TenantSettings>>,
     /// Flows by tenant, so far.
     flows: HashMap<TenantId, i64>,
     ports: PortCount,
 }
 
 impl Begun {
-    fn new(state: &State, at: Instant, timeouts: Timeouts) -> Self {
-        let tenants: HashMap<TenantId, TenantSettings> = state.mirror.tenant_settings().collect();
+    fn new(at: Instant, timeouts: Timeouts) -> Self {
         Self {
             at,
-            lifetimes: Lifetimes::new(timeouts, tenants.iter().map(|(id, settings)| (*id, *settings))),
-            tenants,
+            lifetimes: Lifetimes::new(timeouts, std::iter::empty()),
+            tenants: HashMap::new(),
             flows: HashMap::new(),
             ports: PortCount::default(),
         }
     }
 
-    fn count(&mut self, entry: &CtEntry) {
+    /// Notes what holds for an entry's tenant, and counts the entry.
+    fn count(&mut self, entry: &CtEntry, mirror: &Mirror) {
+        if let Entry::Vacant(unmet) = self.tenants.entry(entry.tenant) {
+            let settings = *unmet.insert(mirror.settings_of(entry.tenant).copied());
+            settings.inspect(|settings| self.lifetimes.add(entry.tenant, settings));
+        }
         if entry.flags.contains(EntryFlags::ORIGINAL) {
             *self.flows.entry(entry.tenant).or_default() += 1;
-            let nat = self.tenants.get(&entry.tenant).map(|settings| settings.nat);
+            let nat = self.settings_of(entry.tenant).map(|settings| settings.nat);
             self.ports.note(entry, nat);
         }
     }
 
+    fn settings_of(&self, tenant: TenantId) -> Option<&TenantSettings> {
+        self.tenants.get(&tenant)?.as_ref()
+    }
+
     /// The ports in use, by the tenants' names.
     fn port_use(&self, state: &State, slices: &PortSlices) -> PortUse {
-        let names: HashMap<TenantId, &String> = state.tenants.iter().map(|(name, id)| (*id, name)).collect();
+        let met = state.tenants.iter().filter(|(_, id)| self.tenants.contains_key(id));
+        let names: HashMap<TenantId, &String> = met.map(|(name, id)| (*id, name)).collect();
         let quota = |tenant: TenantId| {
-            let share = self.tenants.get(&tenant).map_or(PortShare::ALL, |settings| settings.ports);
+            let share = self.settings_of(tenant).map_or(PortShare::ALL, |settings| settings.ports);
             u64::from(slices.ports_of(share))
         };
         let capacity = u64::from(slices.ports());
@@ -145,13 +157,13 @@ impl State {
     fn scan(&self, round: &mut Round) -> Result<Turn> {
         let started = Instant::now();
         let settings = self.tables.settings()?;
-        let begun = round.begun.get_or_insert_with(|| Begun::new(self, started, settings.timeouts));
+        let begun = round.begun.get_or_insert_with(|| Begun::new(started, settings.timeouts));
         let (now_ns, mut idle) = (monotonic_ns(), Vec::new());
         let maps = self.tables.flow_maps();
         let is_over = round
             .scan
             .turn(maps, |table, key, entry| {
-                begun.count(entry);
+                begun.count(entry, &self.mirror);
                 if begun.lifetimes.is_idle(table, entry, now_ns) {
                     idle.push(Candidate::new(table, key, entry));
                 }
@@ -179,7 +191,8 @@ impl State {
     }
 
     fn correct_drift(&self, drift: &mut Drift, counted: &HashMap<TenantId, i64>) -> Result<(u64, u64)> {
-        let found = drift.compare(&self.tables.tenant_uses()?, counted);
+        let numbers = self.tenants.values().max().map_or(0, |last| usize::from(last.0) + 1);
+        let found = drift.compare(&self.tables.tenant_uses(numbers)?, counted);
         for (tenant, by) in &found.corrections {
             warn!(tenant = tenant.0, by, "the data path's number of a tenant's flows was wrong: corrected");
             self.tables.correct_use(*tenant, *by)?;

@@ -252,6 +252,11 @@ impl Mirror {
         self.tenants.iter().flat_map(|(id, placed)| placed.tenants.iter().map(|(_, row)| (*id, *row)))
     }
 
+    /// What holds for one tenant alone.
+    pub fn settings_of(&self, id: TenantId) -> Option<&TenantSettings> {
+        self.tenants.get(&id)?.tenants.first().map(|(_, row)| row)
+    }
+
     /// The interfaces that should stand in their table.
     pub fn interfaces(&self) -> &[(u32, Interface)] {
         &self.interfaces
