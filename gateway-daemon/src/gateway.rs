@@ -27,7 +27,6 @@ pub(crate) mod watchers;
 use std::{
     collections::{BTreeSet, HashSet},
     fs::File,
-    net::Ipv4Addr,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, atomic::AtomicU32},
     time::{Instant, SystemTime},
@@ -36,7 +35,7 @@ use std::{
 use anyhow::Result;
 use arc_swap::ArcSwap;
 use aya::Ebpf;
-use gateway_common::abi::{HeldFrame, TenantId};
+use gateway_common::abi::HeldFrame;
 use tokio::sync::{Notify, watch};
 use tracing::info;
 
@@ -108,7 +107,7 @@ struct State {
     /// Numbers of the configured tenants, and of removed ones that still have flows.
     tenants: TenantIds,
     /// Backends that took new flows when this daemon started, as the tables say.
-    carried: HashSet<(TenantId, Ipv4Addr, u16)>,
+    carried: apply::Carried,
     host: Host,
     attachments: Vec<Attachment>,
     warnings: Vec<String>,

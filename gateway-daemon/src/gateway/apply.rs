@@ -13,7 +13,7 @@ use crate::{
         flows,
         migrate::Migration,
         monotonic_ns,
-        plan::{Mirror, Shares, Touched, Wish},
+        plan::{Mirror, Shares, Touched, Wish, placed::hash_of_slots},
         programs,
         tables::Tables,
     },
@@ -25,17 +25,25 @@ pub fn recover(tables: &Tables) -> Result<Mirror> {
     Mirror::recover(tables.contents()?, |pool| tables.hash_of_slots(pool))
 }
 
-/// Backends that new flows go to, as the tables say, or those of an earlier version.
-pub fn carried(tables: &Tables, migration: Option<&Migration>) -> Result<HashSet<(TenantId, Ipv4Addr, u16)>> {
+/// Tenant, address and port of backends.
+pub type Carried = HashSet<(TenantId, Ipv4Addr, u16)>;
+
+/// As [`recover`], with the backends that new flows go to, as the tables say, or those of an earlier version. Reading the
+/// slots is most of the work, so it is done once for both.
+pub fn recover_carried(tables: &Tables, migration: Option<&Migration>) -> Result<(Mirror, Carried)> {
     let contents = tables.contents()?;
-    let mut in_slots = HashSet::new();
-    for (_, pool) in &contents.pools {
-        in_slots.extend(tables.slots(pool)?);
-    }
-    let carried = contents.backends.iter().filter(|(id, _)| in_slots.contains(id)).map(|(_, row)| row);
+    let backends = contents.backends.clone();
+    let mut in_slots: HashSet<u32> = HashSet::new();
+    let mirror = Mirror::recover(contents, |pool| {
+        let slots = tables.slots(pool)?;
+        in_slots.extend(&slots);
+        anyhow::Ok(hash_of_slots(&slots))
+    })?;
+    let carried = backends.iter().filter(|(id, _)| in_slots.contains(id)).map(|(_, row)| row);
     let earlier = migration.map(Migration::carried).transpose()?.unwrap_or_default();
     let carried = carried.chain(&earlier);
-    Ok(carried.map(|row| (row.tenant, row.address.into(), row.port.number())).collect())
+    let carried = carried.map(|row| (row.tenant, row.address.into(), row.port.number())).collect();
+    Ok((mirror, carried))
 }
 
 /// Shares as health has them.

@@ -51,13 +51,14 @@ impl State {
         for warning in &warnings {
             warn!("{warning}");
         }
+        let (mirror, carried) = apply::recover_carried(&tables, migration)?;
         let mut state = Self {
             ebpf,
             tenants: tables.known_tenants()?,
-            mirror: apply::recover(&tables)?,
+            mirror,
             out_of_step: false,
             writes: 0,
-            carried: apply::carried(&tables, migration)?,
+            carried,
             generation: tables.settings()?.generation,
             cookie_key: cookie_key(tables.settings()?.cookie_key)?,
             tables,
