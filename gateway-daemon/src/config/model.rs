@@ -230,8 +230,8 @@ pub struct Tenant {
     pub peer_groups: Vec<PeerGroupIndex>,
     /// The tenants whose listeners it may call, by name: positions change whenever a tenant comes or goes.
     pub hairpin_to: Vec<TenantName>,
-    /// What it may take of what all share.
-    pub limits: TenantLimits,
+    /// What it may take of what all share. Most have no limits of their own, and share these.
+    pub limits: Arc<TenantLimits>,
     /// Its pools.
     pub pools: Vec<Pool>,
     /// Its ports of the ingress VIP.

@@ -1,6 +1,9 @@
 //! What a tenant may take of what all tenants share.
 
-use std::time::Duration;
+use std::{
+    sync::{Arc, LazyLock},
+    time::Duration,
+};
 
 use gateway_common::port_slice::{PORTS_PER_SLICE, SLICES};
 
@@ -26,6 +29,16 @@ pub struct TenantLimits {
     pub loose_source: bool,
     /// Its own idle timeouts.
     pub timeouts: TenantTimeouts,
+}
+
+/// Those of most tenants.
+static NO_LIMITS: LazyLock<Arc<TenantLimits>> = LazyLock::new(Arc::default);
+
+impl TenantLimits {
+    /// In a place of its own, or that of all tenants without limits.
+    pub fn shared(self) -> Arc<Self> {
+        if self == **NO_LIMITS { NO_LIMITS.clone() } else { Arc::new(self) }
+    }
 }
 
 /// How fast flows may be opened.

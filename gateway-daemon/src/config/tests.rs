@@ -228,7 +228,7 @@ fn limits_of_a_tenant_are_read() {
         ports_per_destination = 126
         timeouts = {{ tcp_established_secs = 86400 }}"
     );
-    let limits = Config::parse("limits", &text, &Interfaces::Unchecked).unwrap().tenants[0].limits;
+    let limits = Config::parse("limits", &text, &Interfaces::Unchecked).unwrap().tenants[0].limits.clone();
     let expected = TenantLimits {
         max_flows: Some(7),
         new_flows: Some(NewFlows { per_second: 200, burst: None }),
@@ -240,6 +240,6 @@ fn limits_of_a_tenant_are_read() {
             ..TenantTimeouts::default()
         },
     };
-    assert_eq!(limits, expected);
-    assert_eq!(sample().tenants[0].limits, TenantLimits::default());
+    assert_eq!(*limits, expected);
+    assert_eq!(*sample().tenants[0].limits, TenantLimits::default());
 }

@@ -13,7 +13,7 @@ pub type Server = (Arc<str>, Ipv4Addr, u16);
 
 /// The servers of a tenant that take new flows, by what the configuration and health say.
 pub fn taking_flows(tenant: &config::Tenant, standings: &Standings) -> impl Iterator<Item = Server> {
-    let name: Arc<str> = Arc::from(tenant.name.as_str());
+    let name: Arc<str> = tenant.name.share();
     let pools = tenant.pools.iter().filter(|_| tenant.state == AdminState::Active);
     let takes = |pool: &config::Pool, backend: &config::Backend| {
         let is_up = || {
@@ -60,8 +60,8 @@ impl BackendId {
     /// A backend of a configuration.
     pub fn new(tenant: &config::Tenant, pool: &config::Pool, backend: &config::Backend) -> Self {
         Self {
-            tenant: Arc::from(tenant.name.as_str()),
-            pool: Arc::from(pool.name.as_str()),
+            tenant: tenant.name.share(),
+            pool: pool.name.share(),
             address: backend.address.get(),
             port: backend.port.get(),
         }

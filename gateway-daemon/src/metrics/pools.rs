@@ -1,29 +1,31 @@
 //! The health of pools, in numbers: a series for each pool and state, never one for each backend.
 
-use crate::config::{Config, Pool, Tenant};
+use crate::config::{Config, Pool, PoolName, Tenant, TenantName};
 use crate::health::{BackendId, Standing, Standings};
 
 /// Backends of one pool by health. Their sum is the size of the pool.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PoolHealth {
     /// Its tenant.
-    pub tenant: String,
+    pub tenant: TenantName,
     /// Its name.
-    pub pool: String,
+    pub pool: PoolName,
     /// Checked and up.
-    pub up: u64,
+    pub up: u32,
     /// In slow start.
-    pub rising: u64,
+    pub rising: u32,
     /// Checked and down.
-    pub down: u64,
+    pub down: u32,
     /// Not checked; they count as up.
-    pub unchecked: u64,
+    pub unchecked: u32,
 }
 
 impl PoolHealth {
     /// The words of the label `state`, and their counts.
     pub(super) fn states(&self) -> [(&'static str, u64); 4] {
-        [("up", self.up), ("rising", self.rising), ("down", self.down), ("unchecked", self.unchecked)]
+        let counts =
+            [("up", self.up), ("rising", self.rising), ("down", self.down), ("unchecked", self.unchecked)];
+        counts.map(|(state, count)| (state, count.into()))
     }
 
     fn count(&mut self, standing: Option<Standing>) {
@@ -45,18 +47,15 @@ pub fn pool_health(config: &Config, standings: &Standings) -> Vec<PoolHealth> {
 
 fn health_of(tenant: &Tenant, pool: &Pool, standings: &Standings) -> PoolHealth {
     let mut health = PoolHealth {
-        tenant: tenant.name.as_str().to_owned(),
-        pool: pool.name.as_str().to_owned(),
-        ..PoolHealth::default()
+        tenant: tenant.name.clone(),
+        pool: pool.name.clone(),
+        up: 0,
+        rising: 0,
+        down: 0,
+        unchecked: 0,
     };
     for backend in &pool.backends {
-        let id = BackendId {
-            tenant: tenant.name.as_str().into(),
-            pool: pool.name.as_str().into(),
-            address: backend.address.get(),
-            port: backend.port.get(),
-        };
-        health.count(standings.get(&id).copied());
+        health.count(standings.get(&BackendId::new(tenant, pool, backend)).copied());
     }
     health
 }

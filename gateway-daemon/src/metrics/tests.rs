@@ -38,8 +38,8 @@ fn busy() -> Metrics {
     metrics.full_sync_done(Duration::from_millis(250));
     metrics.flow_round_done(Duration::from_millis(1_500));
     metrics.pools(vec![PoolHealth {
-        tenant: "bank-a".to_owned(),
-        pool: "web".to_owned(),
+        tenant: "bank-a".parse().unwrap(),
+        pool: "web".parse().unwrap(),
         up: 3,
         rising: 2,
         down: 1,

@@ -25,15 +25,17 @@ type Hop = (u32, Ipv4Addr);
 /// What was found out.
 #[derive(Default)]
 struct Known {
-    /// By destination, in their order; none for one that no route leads to. A list: there may be 100,000.
-    hops: Vec<(Ipv4Addr, Option<Hop>)>,
+    /// Destinations that were asked about, in their order, also those that no route leads to. A list: there may be 100,000.
+    destinations: Vec<Ipv4Addr>,
+    /// The next hops towards them.
+    hops: BTreeSet<Hop>,
     /// The configuration whose destinations are among them.
     config: Option<Arc<Config>>,
 }
 
 impl Known {
     fn has(&self, destination: Ipv4Addr) -> bool {
-        self.hops.binary_search_by_key(&destination, |(known, _)| *known).is_ok()
+        self.destinations.binary_search(&destination).is_ok()
     }
 
     /// Takes what was found out about destinations that are not known yet.
@@ -42,9 +44,10 @@ impl Known {
         if found.is_empty() {
             return;
         }
-        self.hops.extend(found);
-        self.hops.sort_unstable_by_key(|(destination, _)| *destination);
-        self.hops.shrink_to_fit();
+        self.hops.extend(found.iter().filter_map(|(_, hop)| *hop));
+        self.destinations.extend(found.into_iter().map(|(destination, _)| destination));
+        self.destinations.sort_unstable();
+        self.destinations.shrink_to_fit();
     }
 }
 
@@ -107,8 +110,10 @@ impl NextHops {
     /// Asks the routing table about every destination again, and makes the kernel resolve what it says.
     async fn look_up_all(&self) {
         let config = self.gateway.config();
-        let hops = self.ask(neighbours::destinations(&config, None)).await;
-        *self.write() = Known { hops, config: Some(config) };
+        let found = self.ask(neighbours::destinations(&config, None)).await;
+        let mut known = Known::default();
+        known.add(found, config);
+        *self.write() = known;
         self.refresh_all().await;
     }
 
@@ -148,12 +153,12 @@ impl NextHops {
     }
 
     fn all(&self) -> BTreeSet<Hop> {
-        self.read().hops.iter().filter_map(|(_, hop)| *hop).collect()
+        self.read().hops.clone()
     }
 
     /// Is this one of them?
     pub fn contains(&self, hop: Hop) -> bool {
-        self.read().hops.iter().any(|(_, known)| *known == Some(hop))
+        self.read().hops.contains(&hop)
     }
 
     /// Makes the kernel resolve next hops, or confirm those that it knows.

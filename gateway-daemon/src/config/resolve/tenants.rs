@@ -88,7 +88,7 @@ impl<'a> Resolver<'a, '_> {
         let peer_groups = self.peer_groups(section);
         let (pools, pool_names) = self.pools(id, section);
         let (state, drain_until) = self.state(&section.state, &section.drain_until);
-        let limits = tenant_limits::resolve(section, self.problems);
+        let limits = tenant_limits::resolve(section, self.problems).shared();
         self.reserve(&section.name.value, limits.ports, &section.reserved_ports.at);
         Tenant {
             name: section.name.value.clone(),
