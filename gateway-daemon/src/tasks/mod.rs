@@ -13,6 +13,7 @@
 //!
 //! Every task ends at the next await after the shutdown is requested; none holds anything that must be finished.
 
+mod effort;
 mod held;
 mod host;
 mod neighbours;
@@ -23,7 +24,7 @@ use std::{
     net::Ipv4Addr,
     os::fd::AsRawFd,
     sync::Arc,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use anyhow::{Context as _, Result, anyhow};
@@ -41,19 +42,16 @@ use tokio::{
 };
 use tracing::{debug, warn};
 
-use self::neighbours::NextHops;
+use self::{
+    effort::{Effort, rest_after},
+    neighbours::NextHops,
+};
 use crate::{
     datapath::scan,
     drain::Shutdown,
     gateway::{Gateway, Turn},
     metrics::Metrics,
 };
-
-/// Self-healing rests so many times as long as it took, so that it never takes more than 0.5 % of a CPU.
-const HEAL_REST: u32 = 200;
-
-/// What takes less than this needs no rest: on a busy machine a pass of a millisecond may take ten.
-const HEAL_SHORT: Duration = Duration::from_millis(10);
 
 /// From one look for removed tenants without flows to the next.
 const FORGET_INTERVAL: Duration = Duration::from_secs(5);
@@ -141,25 +139,29 @@ fn spawn_hooks(gateway: Arc<Gateway>, shutdown: Shutdown) {
 fn spawn_forgetting(gateway: Arc<Gateway>, shutdown: Shutdown) {
     tokio::spawn(async move {
         loop {
-            let started = Instant::now();
-            let pass = tokio::task::spawn_blocking({
-                let gateway = gateway.clone();
-                move || gateway.forget_removed_tenants()
-            });
-            if let Err(error) = pass.await.unwrap_or_else(|error| Err(anyhow!(error))) {
+            let (forgotten, rest) = with_effort(&gateway, Gateway::forget_removed_tenants).await;
+            if let Err(error) = forgotten {
                 warn!("cannot free the numbers of removed tenants, trying again: {error:#}");
             }
             tokio::select! {
                 () = shutdown.requested() => return,
-                () = sleep(FORGET_INTERVAL.max(rest_after(started.elapsed()))) => {}
+                () = sleep(FORGET_INTERVAL.max(rest)) => {}
             }
         }
     });
 }
 
-/// The least rest after a pass that took so long.
-fn rest_after(took: Duration) -> Duration {
-    if took < HEAL_SHORT { Duration::ZERO } else { took * HEAL_REST }
+/// Does one pass in a thread of its own, and tells how long to rest after it.
+async fn with_effort<T: Send + 'static>(
+    gateway: &Arc<Gateway>,
+    pass: impl FnOnce(&Gateway) -> Result<T> + Send + 'static,
+) -> (Result<T>, Duration) {
+    let gateway = gateway.clone();
+    let done = tokio::task::spawn_blocking(move || {
+        let effort = Effort::begin();
+        (pass(&gateway), rest_after(effort.spent()))
+    });
+    done.await.unwrap_or_else(|error| (Err(anyhow!(error)), Duration::ZERO))
 }
 
 /// Compares the tables with what they should hold, again and again. Large ones take long, and are compared less often;
@@ -168,18 +170,14 @@ fn spawn_healing(gateway: Arc<Gateway>, shutdown: Shutdown) {
     tokio::spawn(async move {
         loop {
             let interval = gateway.config().reconcile.interval;
-            let started = Instant::now();
-            let pass = tokio::task::spawn_blocking({
-                let gateway = gateway.clone();
-                move || gateway.heal()
-            });
-            let rest = match pass.await.unwrap_or_else(|error| Err(anyhow!(error))) {
-                Ok(healed) if healed.things == 0 => interval.max(rest_after(started.elapsed())),
+            let (healed, rest) = with_effort(&gateway, Gateway::heal).await;
+            let rest = match healed {
+                Ok(healed) if healed.things == 0 => interval.max(rest),
                 // Damage seldom comes alone, and a pass that repairs takes long by its nature.
                 Ok(_) => interval,
                 Err(error) => {
                     warn!("cannot compare the kernel with the configuration, trying again: {error:#}");
-                    interval.max(rest_after(started.elapsed()))
+                    interval.max(rest)
                 }
             };
             tokio::select! {
