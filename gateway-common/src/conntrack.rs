@@ -8,7 +8,8 @@
 //! timeout, and later traffic restores it.
 
 use crate::{
-    abi::{EntryFlags, EntryView, Protocol, Seen, State, Timeouts},
+    abi::{Acked, EntryFlags, EntryView, Protocol, Seen, State, Timeouts},
+    limits::{FIN_AHEAD, FIN_BEHIND, RESET_WINDOW},
     tables::FlowTable,
 };
 
@@ -70,6 +71,25 @@ pub struct Step {
     pub pair: Seen,
     /// The state.
     pub state: State,
+}
+
+/// What of a TCP segment may be believed, when the other end has acknowledged so far; the segment without the rest. `None`
+/// for a reset that is not: it says nothing at all.
+///
+/// A reset that lies outside the receiver's window changes nothing there (RFC 9293 section 3.10.7.4), so it must change
+/// nothing here: the connection goes on. One that lies within, but is not exactly the next, gets a challenge (RFC 5961
+/// section 3.2), and the answer to that is either exact or traffic that restores. So the reset's window here may be smaller
+/// than the receiver's, and no larger. A FIN may come behind as much as is under way.
+#[inline(always)]
+pub const fn believed(segment: Segment, sequence_number: u32, acked: Acked) -> Option<Segment> {
+    let flags = segment.seen();
+    if flags.contains(Seen::RST) {
+        return if acked.expects(sequence_number, 0, RESET_WINDOW) { Some(segment) } else { None };
+    }
+    if flags.contains(Seen::FIN) && !acked.expects(sequence_number, FIN_BEHIND, FIN_AHEAD) {
+        return Some(Segment(segment.0 & !Seen::FIN.0));
+    }
+    Some(segment)
 }
 
 /// Does this packet leave both records and the state as they are? Then the sender's entry is all that is needed.

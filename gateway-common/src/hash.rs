@@ -1,6 +1,6 @@
 //! The flow hash: picks a Maglev slot and a first port. Seeded, the same on every node with the same seed.
 
-use crate::abi::FlowKey;
+use crate::abi::{Addr, FlowKey};
 
 /// Multiplier and final mix of `MurmurHash3`'s 64-bit finalizer, by Austin Appleby (public domain).
 const MIX_1: u64 = 0xff51_afd7_ed55_8ccd;
@@ -25,6 +25,12 @@ pub const fn flow_hash(seed: u64, key: &FlowKey) -> u64 {
     };
     let ports = ((key.src_port.to_be() as u64) << 32) | ((key.dst_port.to_be() as u64) << 16) | protocol;
     mix(mix(addresses ^ seed) ^ ports)
+}
+
+/// Hash of an address, as good as [`flow_hash`].
+#[inline(always)]
+pub const fn address_hash(seed: u64, address: Addr) -> u64 {
+    mix(mix(address.to_be() as u64 ^ seed))
 }
 
 /// SipHash-2-4 (Aumasson and Bernstein, 2012) of 16 bytes, given as two little-endian words. Nobody without the key can tell

@@ -59,7 +59,8 @@ pub const LAYOUTS: &[Layout] = &[
     of(Group::Configuration, names::INTERFACES, 3),
     of(Group::Configuration, names::TENANTS, 3),
     of(Group::Configuration, names::HAIRPINS, 3),
-    // In 3 an entry's padding became its place of arrival, of which zero says nothing.
+    // In 3 an entry's padding became its place of arrival, and its epoch, which was always zero, became what is acknowledged:
+    // of both zero says nothing. What was the generation is the epoch now; nobody has ever read either.
     of(Group::Flows, names::FLOWS, 1),
     of(Group::Flows, names::HALF_OPEN, 1),
     of(Group::Alone, names::TENANT_STATS, 1),

@@ -69,6 +69,16 @@ pub const CHALLENGE_LINGER_NS: u64 = 30_000_000_000;
 /// Pairs of tenants of which one may call the other's listeners.
 pub const HAIRPINS_MAX: u32 = 16_384;
 
+/// Buckets in which the ICMP errors of the gateway's own are limited, by a hash of who gets them.
+pub const ERROR_PACES: u32 = 1_024;
+
+/// Time between two of them to one host at the limit: 100 a second. What is beyond is not sent, and counted
+/// (`gateway_icmp_errors_limited_total`).
+pub const ERROR_INTERVAL_NS: u64 = 10_000_000;
+
+/// How far ahead of that pace a host may get: 100 at once.
+pub const ERROR_CREDIT_NS: u64 = 1_000_000_000;
+
 /// Ports tried for one new flow before it is refused (`ports_exhausted`). More than about 25 tries gain nothing
 /// measurable (cilium PR #37389), and the loop has to end for the verifier.
 pub const PORT_TRIES_MAX: u32 = 32;
@@ -85,9 +95,9 @@ pub const DATAGRAM_LIFETIME_NS: u64 = 15_000_000_000;
 /// come within milliseconds; a host that sends 65,536 datagrams in this time to one destination uses one again.
 pub const DATAGRAM_LINGER_NS: u64 = 100_000_000;
 
-/// Bytes of the ring buffer through which parts that came too early reach the daemon: room for 512. When it is full they
+/// Bytes of the ring buffer through which parts that came too early reach the daemon: room for 2,048. When it is full they
 /// are dropped (`fragment_unmatched`). The daemon maps it twice, so it counts twice as its memory.
-pub const HELD_BYTES: u32 = 1024 * 1024;
+pub const HELD_BYTES: u32 = 4 * 1024 * 1024;
 
 /// Longest frame that can be kept for a moment, in bytes; longer ones are dropped (`fragment_unmatched`).
 pub const HELD_FRAME_MAX: usize = 2_032;
@@ -96,7 +106,7 @@ pub const HELD_FRAME_MAX: usize = 2_032;
 /// flood of them gets 51,200 tries a second and no more of a CPU; what the ring has no room for meanwhile is dropped.
 pub const HELD_BATCH: usize = 256;
 
-/// How long the daemon rests then, in milliseconds. The ring fills in that time if more than 100,000 a second come.
+/// How long the daemon rests then, in milliseconds. The ring fills in that time if more than 400,000 a second come.
 pub const HELD_REST_MS: u64 = 5;
 
 /// What the programs that send kept parts on return: it was sent.
@@ -105,6 +115,17 @@ pub const RESUME_SENT: i32 = 1;
 pub const RESUME_UNMATCHED: i32 = 2;
 /// It was dropped, and counted.
 pub const RESUME_DROPPED: i32 = 3;
+
+/// Sequence numbers behind what the receiver expects next within which a reset counts: the largest window without window
+/// scaling (RFC 9293 section 3.1), since who forges resets has to hit it. Receivers challenge what lies further on.
+pub const RESET_WINDOW: u32 = 65_536;
+
+/// The same of a FIN: as much as is under way on a fast and long path. Who forges one gets a connection that is open in one
+/// direction only to be forgotten sooner, and nothing else.
+pub const FIN_AHEAD: u32 = 1_048_576;
+
+/// How far before that a segment with a FIN may begin: one that repeats bytes that have arrived.
+pub const FIN_BEHIND: u32 = 65_536;
 
 /// A flow's last-seen time is written at most this often, so that packets on several CPUs do not fight for its
 /// cache line. Timeouts are exact to this.

@@ -2,10 +2,10 @@
 
 use crate::{
     abi::{
-        Addr, AllowKey, Arrival, Backend, ClientKey, Counter, CtEntry, Datagram, DatagramHead, DatagramKey,
-        DestinationKey, EntryFlags, EntryView, Event, FlowKey, HairpinKey, HalfOpenRing, Interface, Listener,
-        ListenerKey, OwnedAddress, Place, Pool, RingKey, Seen, Settings, Side, State, TenantId,
-        TenantSettings, TenantSource, TenantStats, TenantUse,
+        Acked, Addr, AllowKey, Arrival, Backend, ClientKey, Counter, CtEntry, Datagram, DatagramHead,
+        DatagramKey, DestinationKey, EntryFlags, EntryView, Event, FlowKey, HairpinKey, HalfOpenRing,
+        Interface, Listener, ListenerKey, OwnedAddress, Place, Pool, RingKey, Seen, Settings, Side, State,
+        TenantId, TenantSettings, TenantSource, TenantStats, TenantUse,
     },
     drop_reason::DropReason,
     forward::Plan,
@@ -140,6 +140,12 @@ impl FlowSlot for MemorySlot {
     fn set_last_seen(&self, now_ns: u64) {
         let mut entry = self.0.get();
         entry.last_seen_ns = now_ns;
+        self.0.set(entry);
+    }
+
+    fn set_acked(&self, acked: Acked) {
+        let mut entry = self.0.get();
+        entry.acked = acked;
         self.0.set(entry);
     }
 
@@ -299,6 +305,8 @@ pub struct MemoryTables {
     pub tenant_settings: HashMap<TenantId, TenantSettings>,
     /// What tenants use.
     pub tenant_use: RefCell<HashMap<TenantId, TenantUse>>,
+    /// When each bucket of ICMP errors will be full again.
+    pub error_paces: RefCell<HashMap<u32, u64>>,
     /// Pairs of tenants of which the first may call the second.
     pub hairpins: HashSet<HairpinKey>,
     /// Half-open flows by listener and tenant.
@@ -499,6 +507,14 @@ impl Tables for MemoryTables {
     fn take_turn(&self, tenant: TenantId, pace: &Pace) -> bool {
         let mut uses = self.tenant_use.borrow_mut();
         let full_at_ns = &mut uses.entry(tenant).or_default().full_at_ns;
+        let next = pace.after_one_more(*full_at_ns);
+        *full_at_ns = next.unwrap_or(*full_at_ns);
+        next.is_some()
+    }
+
+    fn take_error_turn(&self, bucket: u32, pace: &Pace) -> bool {
+        let mut paces = self.error_paces.borrow_mut();
+        let full_at_ns = paces.entry(bucket).or_default();
         let next = pace.after_one_more(*full_at_ns);
         *full_at_ns = next.unwrap_or(*full_at_ns);
         next.is_some()

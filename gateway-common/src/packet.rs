@@ -6,7 +6,7 @@
 
 use crate::{
     abi::{Protocol, Side},
-    wire::{checksum::Difference, ethernet::link_len},
+    wire::{checksum::Difference, ethernet::link_len, ipv4::Ipv4},
 };
 
 /// The kernel, or the frame's end, refused a change. Nothing was written by the call that returned it.
@@ -67,6 +67,13 @@ pub trait Packet {
     #[inline(always)]
     fn tag_beside(&self) -> Option<u16> {
         None
+    }
+
+    /// Length in bytes of the longest IP packet that leaves for this one, which begins with `ip`: for one that the kernel has
+    /// put together of many (GSO), that of each when it is cut up again.
+    #[inline(always)]
+    fn longest_len(&self, ip: &Ipv4) -> u16 {
+        ip.total_len
     }
 
     /// The `N` bytes at `offset`; `None` when the frame ends before them.

@@ -36,22 +36,13 @@ pub struct LinkHeader {
 }
 
 impl LinkHeader {
-    /// None: the kernel writes it. Lent to functions that are not inlined in place of an `Option`, whose empty variant
-    /// would leave undefined bytes on the kernel's stack.
+    /// None: the kernel writes it. Stands in plans, and is lent to functions that are not inlined, in place of an `Option`,
+    /// whose empty variant would leave undefined bytes.
     pub const BY_KERNEL: Self = Self { addresses: LinkAddresses::NONE, vlan_id: u16::MAX };
-
-    /// This or [`Self::BY_KERNEL`].
-    #[inline(always)]
-    pub const fn or_by_kernel(link: Option<Self>) -> Self {
-        match link {
-            Some(link) => link,
-            None => Self::BY_KERNEL,
-        }
-    }
 
     /// The header, if it is one.
     #[inline(always)]
-    const fn known(self) -> Option<Self> {
+    pub const fn known(self) -> Option<Self> {
         if self.vlan_id == u16::MAX { None } else { Some(self) }
     }
 }

@@ -4,7 +4,7 @@ use core::ops::DerefMut;
 
 use crate::{
     abi::{
-        Addr, AllowKey, Arrival, Backend, ClientKey, Counter, CtEntry, DatagramHead, DatagramKey,
+        Acked, Addr, AllowKey, Arrival, Backend, ClientKey, Counter, CtEntry, DatagramHead, DatagramKey,
         DestinationKey, EntryFlags, EntryView, Event, FlowEnd, FlowKey, HairpinKey, Interface, LinkAddresses,
         Listener, ListenerKey, OwnedAddress, Place, Pool, RingKey, Seen, Settings, State, TenantId,
         TenantSettings, TenantSource,
@@ -90,22 +90,22 @@ pub enum Route {
     Disabled,
 }
 
-/// How fast a tenant may open flows: the generic cell rate algorithm (ITU-T I.371), which is a token bucket in one number,
+/// How fast a tenant may open flows, or how many ICMP errors a host gets: the generic cell rate algorithm (ITU-T I.371), which is a token bucket in one number,
 /// the time at which the bucket will be full again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Pace {
-    /// Time between two new flows at the limit.
+    /// Time between two at the limit.
     pub interval_ns: u64,
-    /// How far ahead of that pace a tenant may get: its burst, times the interval.
+    /// How far ahead of that pace one may get: its burst, times the interval.
     pub credit_ns: u64,
     /// Now; `CLOCK_MONOTONIC`.
     pub now_ns: u64,
 }
 
 impl Pace {
-    /// When the bucket will be full again after one more flow; `None` when there is no token.
+    /// When the bucket will be full again after one more; `None` when there is no token.
     ///
-    /// Over any stretch of time no more flows are admitted than its length divided by the interval, and the burst.
+    /// Over any stretch of time no more are admitted than its length divided by the interval, and the burst.
     #[inline(always)]
     pub const fn after_one_more(&self, full_at_ns: u64) -> Option<u64> {
         let full_at_ns = if full_at_ns < self.now_ns { self.now_ns } else { full_at_ns };
@@ -132,6 +132,9 @@ pub trait FlowSlot {
 
     /// Writes the time of the last packet.
     fn set_last_seen(&self, now_ns: u64);
+
+    /// Writes how far the direction has acknowledged the other. What a recycled element gets by that the next packet repairs.
+    fn set_acked(&self, acked: Acked);
 
     /// Writes where its packets come in, unless the element was recycled for another key.
     fn set_arrival(&self, key: &FlowKey, arrival: Arrival);
@@ -250,6 +253,10 @@ pub trait Tables {
     /// Takes a token for a new flow of a tenant; false when there is none.
     #[must_use]
     fn take_turn(&self, tenant: TenantId, pace: &Pace) -> bool;
+
+    /// Takes a token for an ICMP error out of a bucket, one of [`crate::limits::ERROR_PACES`]; false when there is none.
+    #[must_use]
+    fn take_error_turn(&self, bucket: u32, pace: &Pace) -> bool;
 
     /// Finds the ring of half-open flows of a listener or tenant, made if it is not there; `None` when there are too many.
     fn ring(&self, key: &RingKey) -> Option<Self::Ring>;

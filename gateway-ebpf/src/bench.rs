@@ -4,7 +4,7 @@
 use crate::{
     context::{HEADERS_MAX, TcPacket, XdpPacket},
     redirect,
-    route::{Hook, Tc, Xdp},
+    route::route,
 };
 use aya_ebpf::{
     bindings::{TC_ACT_OK, TC_ACT_SHOT, xdp_action},
@@ -34,7 +34,7 @@ pub fn bench_empty_tc(_ctx: TcContext) -> i32 {
 /// Parses, looks up the FIB, writes the link addresses and redirects.
 #[xdp]
 pub fn bench_forward_xdp(ctx: XdpContext) -> u32 {
-    match forward::<_, Xdp>(&mut XdpPacket(&ctx), ctx.ctx.cast()) {
+    match forward(&mut XdpPacket(&ctx), ctx.ctx.cast()) {
         Some(ifindex) => redirect(ifindex) as u32,
         None => xdp_action::XDP_DROP,
     }
@@ -46,14 +46,14 @@ pub fn bench_forward_tc(ctx: TcContext) -> i32 {
     let Some(mut packet) = <TcPacket<'_>>::new(&ctx, HEADERS_MAX) else {
         return TC_ACT_SHOT;
     };
-    match forward::<_, Tc>(&mut packet, ctx.skb.skb.cast()) {
+    match forward(&mut packet, ctx.skb.skb.cast()) {
         Some(ifindex) => redirect(ifindex) as i32,
         None => TC_ACT_SHOT,
     }
 }
 
 #[inline(always)]
-fn forward<P: Packet, H: Hook>(packet: &mut P, ctx: *mut c_void) -> Option<u32> {
+fn forward<P: Packet>(packet: &mut P, ctx: *mut c_void) -> Option<u32> {
     let link = Link::parse(packet)?;
     let ip = Ipv4::parse(packet, link.header_len()).ok()?;
     Transport::parse(packet, &ip, Side::External).ok()?;
@@ -65,7 +65,7 @@ fn forward<P: Packet, H: Hook>(packet: &mut P, ctx: *mut c_void) -> Option<u32> 
         total_len: ip.total_len,
         ingress_ifindex: packet.ingress_ifindex(),
     };
-    let Route::Forward { ifindex, link } = H::route(ctx, &query) else {
+    let Route::Forward { ifindex, link } = route(ctx, &query) else {
         return None;
     };
     let mut header = packet.window_mut::<12>(0).ok()?;

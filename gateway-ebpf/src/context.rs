@@ -16,6 +16,8 @@ use gateway_common::{
     wire::{
         checksum::Difference,
         ethernet::{HEADER_LEN, TAG_LEN, link_len},
+        ipv4::Ipv4,
+        transport::{TCP_HEADER_LEN, UDP_HEADER_LEN, tcp_header_len},
     },
 };
 
@@ -328,6 +330,23 @@ impl<const RESOLVES: bool> Packet for TcPacket<'_, RESOLVES> {
         self.bytes(offset).ok_or(Refused)
     }
 
+    /// The kernel cuts GSO packets into such of `gso_size` bytes of payload, each with all headers.
+    #[inline(always)]
+    fn longest_len(&self, ip: &Ipv4) -> u16 {
+        let skb = self.0.skb.skb;
+        // SAFETY: reads a context field, which the verifier checks.
+        if unsafe { (*skb).gso_size } == 0 {
+            return ip.total_len;
+        }
+        let transport_len = if ip.protocol == Protocol::Tcp as u8 {
+            tcp_header_len_at(skb.cast(), ip.payload_offset() as u32)
+        } else {
+            UDP_HEADER_LEN as u32
+        };
+        // SAFETY: as above.
+        (ip.header_len as u32 + transport_len + unsafe { (*skb).gso_size }) as u16
+    }
+
     #[inline(always)]
     fn tag_beside(&self) -> Option<u16> {
         // SAFETY: reads context fields of this run.
@@ -388,6 +407,15 @@ impl<const RESOLVES: bool> Packet for TcPacket<'_, RESOLVES> {
         }
         self.replace_checksum(offset, ports, udp)
     }
+}
+
+/// Length of the TCP header at an offset of a packet in TC. Not inlined for the stack's sake: few packets need it.
+#[inline(never)]
+fn tcp_header_len_at(skb: *mut c_void, offset: u32) -> u32 {
+    let mut data_offset = (TCP_HEADER_LEN as u8) << 2;
+    // SAFETY: the context is the one of this run; one byte is loaded into one byte. It was found there before.
+    unsafe { bpf_skb_load_bytes(skb, offset + 12, (&raw mut data_offset).cast(), 1) };
+    tcp_header_len(data_offset) as u32
 }
 
 /// Copies a frame into the ring buffer of kept frames by `load(bytes, len)`; false when it does not fit.

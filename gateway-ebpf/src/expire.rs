@@ -1,6 +1,6 @@
 //! Expiry: the daemon hands over candidates as a "packet", this re-checks each at the moment of deletion.
 
-use crate::{maps::KernelTables, now_ns, route::Xdp};
+use crate::{hook::Xdp, maps::KernelTables, now_ns};
 use aya_ebpf::{macros::xdp, programs::XdpContext};
 use gateway_common::{
     abi::FlowKey,

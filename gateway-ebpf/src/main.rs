@@ -26,6 +26,7 @@ mod bench;
 mod bounds;
 mod context;
 mod expire;
+mod hook;
 mod log;
 mod maps;
 mod resume;
@@ -48,8 +49,8 @@ use gateway_common::{
     tables::Tables as _,
     verdict::Verdict,
 };
+use hook::{Tc, Xdp};
 use maps::KernelTables;
-use route::{Tc, Xdp};
 
 /// Interfaces on NPCI's side.
 #[xdp]

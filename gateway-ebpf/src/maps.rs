@@ -1,6 +1,6 @@
 //! The maps, and the packet engine's [`Tables`] on top of them.
 
-use crate::{route::Hook, tap};
+use crate::{route, tap};
 use aya_ebpf::{
     bindings::BPF_NOEXIST,
     macros::map,
@@ -16,11 +16,11 @@ use core::{
 };
 use gateway_common::{
     abi::{
-        ALLOW_KEY_BITS, Addr, AllowKey, Arrival, Backend, ClientKey, Counter, CtEntry, DESTINATION_KEY_BITS,
-        Datagram, DatagramHead, DatagramKey, DestinationKey, EntryFlags, EntryView, Event, FlowKey,
-        HairpinKey, HalfOpenRing, Interface, Listener, ListenerKey, OwnedAddress, Place, Pool,
-        RECEIVED_WORDS, RingKey, Seen, Settings, State, TenantId, TenantLabel, TenantSettings, TenantSource,
-        TenantStats, TenantUse,
+        ALLOW_KEY_BITS, Acked, Addr, AllowKey, Arrival, Backend, ClientKey, Counter, CtEntry,
+        DESTINATION_KEY_BITS, Datagram, DatagramHead, DatagramKey, DestinationKey, EntryFlags, EntryView,
+        Event, FlowKey, HairpinKey, HalfOpenRing, Interface, Listener, ListenerKey, OwnedAddress, Place,
+        Pool, RECEIVED_WORDS, RingKey, Seen, Settings, State, TenantId, TenantLabel, TenantSettings,
+        TenantSource, TenantStats, TenantUse,
     },
     drop_reason::DropReason,
     forward::{Plan, Stage},
@@ -109,6 +109,10 @@ static PLAN: PerCpuArray<[u64; PLAN_WORDS]> = PerCpuArray::with_max_entries(1, 0
 const PLAN_WORDS: usize = size_of::<Plan>().div_ceil(8);
 const _: () = assert!(align_of::<Plan>() <= 8, "a map value is aligned to 8 bytes");
 
+/// When each bucket of ICMP errors will be full again; see [`Pace`].
+#[map]
+static ERROR_TURNS: Array<u64> = Array::with_max_entries(limits::ERROR_PACES, 0);
+
 /// An entry that is being made: the stack is short.
 #[map]
 static NEW_ENTRY: PerCpuArray<CtEntry> = PerCpuArray::with_max_entries(1, 0);
@@ -120,7 +124,7 @@ pub struct KernelTables<H, const TAPPED: bool> {
     hook: PhantomData<H>,
 }
 
-impl<H: Hook, const TAPPED: bool> KernelTables<H, TAPPED> {
+impl<H, const TAPPED: bool> KernelTables<H, TAPPED> {
     /// For the run of a program with this XDP or TC context.
     #[inline(always)]
     pub const fn new(ctx: *mut c_void) -> Self {
@@ -171,6 +175,12 @@ impl FlowSlot for Slot {
     fn set_last_seen(&self, now_ns: u64) {
         // SAFETY: as in `view`; an aligned word is written whole.
         unsafe { (&raw mut (*self.0).last_seen_ns).write_volatile(now_ns) }
+    }
+
+    #[inline(always)]
+    fn set_acked(&self, acked: Acked) {
+        // SAFETY: as in `view`; an aligned word is written whole.
+        unsafe { (&raw mut (*self.0).acked).write_volatile(acked) }
     }
 
     #[inline(always)]
@@ -429,6 +439,26 @@ fn tenant_stats(tenant: TenantId, change: impl FnOnce(&mut TenantStats)) {
     }
 }
 
+/// Takes a token out of a bucket in a map.
+#[inline(always)]
+fn take_turn(full_at: *mut u64, pace: &Pace) -> bool {
+    for _ in 0..TURN_TRIES {
+        // SAFETY: a map value stays mapped for the run of the program; several CPUs use it at once, the word is aligned.
+        let seen = unsafe { full_at.read_volatile() };
+        let Some(next) = pace.after_one_more(seen) else {
+            return false;
+        };
+        // SAFETY: as above.
+        let (_, swapped) = unsafe {
+            atomic_cxchg::<u64, { AtomicOrdering::AcqRel }, { AtomicOrdering::Acquire }>(full_at, seen, next)
+        };
+        if swapped {
+            return true;
+        }
+    }
+    false
+}
+
 /// A copy of a hash map's value.
 #[inline(always)]
 fn copied<K, V: Copy>(map: &HashMap<K, V>, key: &K) -> Option<V> {
@@ -437,7 +467,7 @@ fn copied<K, V: Copy>(map: &HashMap<K, V>, key: &K) -> Option<V> {
     unsafe { map.get(key).copied() }
 }
 
-impl<H: Hook + tap::Frame, const TAPPED: bool> Tables for KernelTables<H, TAPPED> {
+impl<H: tap::Frame, const TAPPED: bool> Tables for KernelTables<H, TAPPED> {
     type Slot = Slot;
     type Datagram = DatagramInPlace;
     type Ring = RingInPlace;
@@ -501,24 +531,15 @@ impl<H: Hook + tap::Frame, const TAPPED: bool> Tables for KernelTables<H, TAPPED
             return false;
         };
         // SAFETY: as in `add_flow`.
-        let full_at = unsafe { &raw mut (*used).full_at_ns };
-        for _ in 0..TURN_TRIES {
-            // SAFETY: as in `add_flow`.
-            let seen = unsafe { full_at.read_volatile() };
-            let Some(next) = pace.after_one_more(seen) else {
-                return false;
-            };
-            // SAFETY: as in `add_flow`.
-            let (_, swapped) = unsafe {
-                atomic_cxchg::<u64, { AtomicOrdering::AcqRel }, { AtomicOrdering::Acquire }>(
-                    full_at, seen, next,
-                )
-            };
-            if swapped {
-                return true;
-            }
+        take_turn(unsafe { &raw mut (*used).full_at_ns }, pace)
+    }
+
+    #[inline(always)]
+    fn take_error_turn(&self, bucket: u32, pace: &Pace) -> bool {
+        match ERROR_TURNS.get_ptr_mut(bucket) {
+            Some(full_at) => take_turn(full_at, pace),
+            None => false,
         }
-        false
     }
 
     #[inline(always)]
@@ -609,7 +630,7 @@ impl<H: Hook + tap::Frame, const TAPPED: bool> Tables for KernelTables<H, TAPPED
 
     #[inline(always)]
     fn route(&self, query: &RouteQuery) -> Route {
-        H::route(self.ctx, query)
+        route::route(self.ctx, query)
     }
 
     #[inline(always)]

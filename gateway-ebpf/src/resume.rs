@@ -3,10 +3,9 @@
 
 use crate::{
     context::{HEADERS_MAX, KeptPacket},
+    hook::Kept,
     maps::KernelTables,
-    now_ns,
-    route::Kept,
-    tap,
+    now_ns, tap,
 };
 use aya_ebpf::{
     bindings::TC_ACT_SHOT, helpers::generated::bpf_clone_redirect, macros::classifier, programs::TcContext,

@@ -2,7 +2,7 @@
 
 use aya_ebpf::{
     bindings::{
-        __sk_buff, BPF_FIB_LKUP_RET_FRAG_NEEDED, BPF_FIB_LKUP_RET_FWD_DISABLED, BPF_FIB_LKUP_RET_NO_NEIGH,
+        BPF_FIB_LKUP_RET_FRAG_NEEDED, BPF_FIB_LKUP_RET_FWD_DISABLED, BPF_FIB_LKUP_RET_NO_NEIGH,
         BPF_FIB_LKUP_RET_SUCCESS, bpf_fib_lookup as FibParameters,
     },
     helpers::generated::bpf_fib_lookup,
@@ -16,57 +16,17 @@ use gateway_common::{
 /// `AF_INET`.
 const FAMILY_IPV4: u8 = 2;
 
-/// How a hook asks the routing table.
-pub trait Hook {
-    /// The length that the kernel shall compare with the MTU; 0 for none.
-    fn checked_len(ctx: *mut c_void, query: &RouteQuery) -> u16;
-
-    /// Asks for the way of a packet.
-    #[inline(always)]
-    fn route(ctx: *mut c_void, query: &RouteQuery) -> Route {
-        let mut answer =
-            Answer { ifindex: 0, next_hop: Addr::UNSPECIFIED, link: LinkAddresses::NONE, mtu: 0, pad: 0 };
-        match lookup(ctx, query, Self::checked_len(ctx, query), &mut answer) {
-            BPF_FIB_LKUP_RET_SUCCESS => Route::Forward { ifindex: answer.ifindex, link: answer.link },
-            BPF_FIB_LKUP_RET_NO_NEIGH => {
-                Route::Unresolved { ifindex: answer.ifindex, next_hop: answer.next_hop }
-            }
-            BPF_FIB_LKUP_RET_FRAG_NEEDED => Route::TooLarge { ifindex: answer.ifindex, mtu: answer.mtu },
-            BPF_FIB_LKUP_RET_FWD_DISABLED => Route::Disabled,
-            _ => Route::None,
-        }
-    }
-}
-
-/// XDP: one packet is one frame.
-pub struct Xdp;
-
-impl Hook for Xdp {
-    #[inline(always)]
-    fn checked_len(_ctx: *mut c_void, query: &RouteQuery) -> u16 {
-        query.total_len
-    }
-}
-
-/// TC: a GSO packet is many frames, each of which was cut to the sender's MTU; its own length says nothing.
-pub struct Tc;
-
-impl Hook for Tc {
-    #[inline(always)]
-    fn checked_len(ctx: *mut c_void, query: &RouteQuery) -> u16 {
-        // SAFETY: the context of this run, a field that the verifier checks.
-        let gso_size = unsafe { (*ctx.cast::<__sk_buff>()).gso_size };
-        if gso_size == 0 { query.total_len } else { 0 }
-    }
-}
-
-/// TC in a run of the daemon's, on a packet that was kept.
-pub struct Kept;
-
-impl Hook for Kept {
-    #[inline(always)]
-    fn checked_len(ctx: *mut c_void, query: &RouteQuery) -> u16 {
-        Tc::checked_len(ctx, query)
+/// Asks for the way of a packet.
+#[inline(always)]
+pub fn route(ctx: *mut c_void, query: &RouteQuery) -> Route {
+    let mut answer =
+        Answer { ifindex: 0, next_hop: Addr::UNSPECIFIED, link: LinkAddresses::NONE, mtu: 0, pad: 0 };
+    match lookup(ctx, query, &mut answer) {
+        BPF_FIB_LKUP_RET_SUCCESS => Route::Forward { ifindex: answer.ifindex, link: answer.link },
+        BPF_FIB_LKUP_RET_NO_NEIGH => Route::Unresolved { ifindex: answer.ifindex, next_hop: answer.next_hop },
+        BPF_FIB_LKUP_RET_FRAG_NEEDED => Route::TooLarge { ifindex: answer.ifindex, mtu: answer.mtu },
+        BPF_FIB_LKUP_RET_FWD_DISABLED => Route::Disabled,
+        _ => Route::None,
     }
 }
 
@@ -86,7 +46,7 @@ struct Answer {
 /// Asks the kernel and returns its code. Not inlined, so that its parameters share the stack with other slow paths;
 /// such a function must return a number and write every field of what it is lent.
 #[inline(never)]
-fn lookup(ctx: *mut c_void, query: &RouteQuery, total_len: u16, answer: &mut Answer) -> u32 {
+fn lookup(ctx: *mut c_void, query: &RouteQuery, answer: &mut Answer) -> u32 {
     let mut room = MaybeUninit::<[u64; WORDS]>::uninit();
     // Word by word: where the compiler sees that all of it is cleared it calls `memset`, which takes a frame of its own.
     for word in 0..WORDS {
@@ -97,7 +57,7 @@ fn lookup(ctx: *mut c_void, query: &RouteQuery, total_len: u16, answer: &mut Ans
     let fib = unsafe { &mut *room.as_mut_ptr().cast::<FibParameters>() };
     fib.family = FAMILY_IPV4;
     fib.l4_protocol = query.protocol;
-    fib.__bindgen_anon_1.tot_len = total_len;
+    fib.__bindgen_anon_1.tot_len = query.total_len;
     fib.ifindex = query.ingress_ifindex;
     fib.__bindgen_anon_2.tos = query.tos;
     fib.__bindgen_anon_3.ipv4_src = query.src.to_be();

@@ -2,10 +2,9 @@
 
 use crate::{
     context::{QUOTED_HEADERS_MAX, TcPacket, XdpPacket},
+    hook::{Tc, Xdp},
     maps::{KernelTables, STAGES_TC, STAGES_XDP},
-    now_ns,
-    route::{Tc, Xdp},
-    tap, tc_done, tc_undecided, xdp_done, xdp_undecided,
+    now_ns, tap, tc_done, tc_undecided, xdp_done, xdp_undecided,
 };
 use aya_ebpf::{
     macros::{classifier, xdp},

@@ -7,8 +7,8 @@
 use crate::{
     bounds::size_within,
     context::XdpPacket,
+    hook::{Kept, Tc, Xdp},
     now_ns,
-    route::{Kept, Tc, Xdp},
 };
 use aya_ebpf::{
     bindings::{__sk_buff, TC_ACT_UNSPEC, xdp_action},

@@ -130,10 +130,15 @@ pub fn packet_of(key: &FlowKey, flags: u8) -> Packet {
     Packet::new(kind, (key.src, key.src_port), (key.dst, key.dst_port))
 }
 
-fn follow(world: &mut World, [index, from, flags, shape, payload, way, _]: [u8; 7]) {
+/// Sequence and acknowledgment numbers at the edges of a window that begins at 1, and far from it.
+const NUMBERS: [u32; 8] = [1, 0, 2, 0x1_0000, 0x1_0001, 0x10_0001, 0x8000_0000, u32::MAX];
+
+fn follow(world: &mut World, [index, from, flags, shape, payload, way, numbers]: [u8; 7]) {
     let Some(flow) = world.flow(index) else { return };
     let key = key_from(flow, from & 1 == 0);
-    let packet = shaped(packet_of(&key, flags), shape, payload);
+    let mut packet = shaped(packet_of(&key, flags), shape, payload);
+    packet.sequence_number = NUMBERS[usize::from(numbers & 7)];
+    packet.acknowledgment = NUMBERS[usize::from(numbers >> 4 & 7)];
     world.elsewhere = way & 1 != 0;
     let _verdict = world.send(key.side(), &packet.build());
 }

@@ -51,6 +51,8 @@ pub struct Packet {
     pub is_padded: bool,
     /// Of a TCP segment.
     pub sequence_number: u32,
+    /// Of a TCP segment; it counts with the flag ACK.
+    pub acknowledgment: u32,
     pub payload: Vec<u8>,
 }
 
@@ -67,6 +69,7 @@ impl Packet {
             mss: None,
             is_padded: false,
             sequence_number: 1,
+            acknowledgment: 1,
             payload,
         }
     }
@@ -85,8 +88,10 @@ impl Packet {
             Kind::Tcp(flags) => {
                 let options = self.tcp_options();
                 let offset = 0x50 + 4 * u8::try_from(options.len()).expect("few options");
-                let fixed = [0, 0, 0, 2, offset, flags, 0xff, 0xff, 0, 0, 0, 0];
-                [&sport[..], &dport, &self.sequence_number.to_be_bytes(), &fixed, &options].concat()
+                let [sequence, acknowledgment] =
+                    [self.sequence_number, self.acknowledgment].map(u32::to_be_bytes);
+                let fixed = [offset, flags, 0xff, 0xff, 0, 0, 0, 0];
+                [&sport[..], &dport, &sequence, &acknowledgment, &fixed, &options].concat()
             }
             Kind::Udp { .. } => [sport, dport, udp_len, [0, 0]].concat(),
             Kind::Echo(kind) => [[kind, 0], [0, 0], if kind == 0 { dport } else { sport }, [0, 1]].concat(),

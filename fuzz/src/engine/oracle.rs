@@ -13,6 +13,7 @@ mod mss;
 pub mod openings;
 mod policy;
 mod reply;
+mod resets;
 #[cfg(test)]
 mod tests;
 mod translation;

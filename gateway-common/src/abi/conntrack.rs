@@ -49,6 +49,36 @@ impl Seen {
     }
 }
 
+/// How far one direction of a TCP connection has acknowledged what the other has sent, in host byte order: the next sequence
+/// number that it expects (RCV.NXT of RFC 9293, as far as that was seen on the way).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Pod, Zeroable)]
+#[repr(transparent)]
+pub struct Acked(u32);
+
+impl Acked {
+    /// Nothing was acknowledged yet. One number of four billion is taken for this.
+    pub const UNKNOWN: Self = Self(0);
+
+    /// Up to this sequence number, not included.
+    #[inline(always)]
+    pub const fn up_to(sequence_number: u32) -> Self {
+        Self(sequence_number)
+    }
+
+    /// Has anything been acknowledged?
+    #[inline(always)]
+    pub const fn is_known(self) -> bool {
+        self.0 != Self::UNKNOWN.0
+    }
+
+    /// Can a segment with this sequence number be meant for whoever acknowledged so far? It may lie at most `behind` before
+    /// what is expected next, and less than `ahead` after that. All can while nothing is known.
+    #[inline(always)]
+    pub const fn expects(self, sequence_number: u32, behind: u32, ahead: u32) -> bool {
+        !self.is_known() || sequence_number.wrapping_sub(self.0).wrapping_add(behind) < behind + ahead
+    }
+}
+
 /// State of a tracked flow. See [`crate::conntrack`] for the transitions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(u8)]
@@ -149,10 +179,10 @@ pub struct CtEntry {
     pub last_seen_ns: u64,
     /// When the flow was opened; `CLOCK_MONOTONIC` nanoseconds.
     pub birth_ns: u64,
+    /// How far this direction has acknowledged the other; TCP only.
+    pub acked: Acked,
     /// Ownership epoch: raised when another node adopts the flow.
     pub epoch: u32,
-    /// Generation of the configuration that the flow was opened under.
-    pub generation: u32,
     /// The tenant that the flow belongs to.
     pub tenant: TenantId,
     /// Node that owns the flow (1..=63): the only one that may expire it.
@@ -176,8 +206,8 @@ impl CtEntry {
             pair,
             last_seen_ns: now_ns,
             birth_ns: now_ns,
+            acked: Acked::UNKNOWN,
             epoch: 0,
-            generation: 0,
             tenant,
             owner: 0,
             state: State::HalfOpen as u8,
@@ -233,6 +263,8 @@ pub struct EntryView {
     pub flags: EntryFlags,
     /// See [`CtEntry::arrival`].
     pub arrival: Arrival,
+    /// See [`CtEntry::acked`].
+    pub acked: Acked,
 }
 
 impl From<&CtEntry> for EntryView {
@@ -247,6 +279,7 @@ impl From<&CtEntry> for EntryView {
             seen: entry.seen,
             flags: entry.flags,
             arrival: entry.arrival,
+            acked: entry.acked,
         }
     }
 }

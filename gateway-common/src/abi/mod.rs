@@ -20,7 +20,7 @@ mod tap;
 mod tenant;
 
 pub use address::{Addr, AddressKind, LinkAddresses, Mac, OwnedAddress, Port};
-pub use conntrack::{CtEntry, EntryFlags, EntryView, Seen, State};
+pub use conntrack::{Acked, CtEntry, EntryFlags, EntryView, Seen, State};
 pub use datagram::{DATAGRAMS_PER_SOURCE, Datagram, DatagramHead, DatagramKey, HeldFrame, RECEIVED_WORDS};
 pub use event::{Event, EventKind};
 pub use flow::{Family, FlowKey, Protocol, Side};

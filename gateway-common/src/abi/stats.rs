@@ -82,6 +82,10 @@ pub enum Counter {
     HalfOpenEvicted = 15,
     /// Challenges sent to clients of a listener with many half-open flows. Each is counted as dropped, too.
     ChallengesSent = 16,
+    /// Resets outside the window of whom they were sent to: forwarded, since that one judges by itself, and otherwise ignored.
+    ResetsNotBelieved = 17,
+    /// ICMP errors that were not sent because their receiver had got many. What they were about is counted as dropped.
+    ErrorsLimited = 18,
 }
 
 impl Counter {
@@ -104,10 +108,12 @@ impl Counter {
         Self::PortsFoundIn32,
         Self::HalfOpenEvicted,
         Self::ChallengesSent,
+        Self::ResetsNotBelieved,
+        Self::ErrorsLimited,
     ];
 
     /// Size of the kernel's counter array.
-    pub const COUNT: u32 = 17;
+    pub const COUNT: u32 = 19;
 
     /// The name used in metrics and output.
     pub const fn name(self) -> &'static str {
@@ -129,6 +135,8 @@ impl Counter {
             Self::PortsFoundIn32 => "ports_found_in_32",
             Self::HalfOpenEvicted => "half_open_evicted",
             Self::ChallengesSent => "challenges_sent",
+            Self::ResetsNotBelieved => "resets_not_believed",
+            Self::ErrorsLimited => "errors_limited",
         }
     }
 

@@ -1,6 +1,7 @@
-use super::{Segment, derive, is_expired, is_promoted, is_steady, lifetime_ns, step};
+use super::{Segment, believed, derive, is_expired, is_promoted, is_steady, lifetime_ns, step};
 use crate::abi::{
-    Addr, CtEntry, EntryFlags, EntryView, FlowKey, Port, Protocol, Seen, Side, State, TenantId, Timeouts,
+    Acked, Addr, CtEntry, EntryFlags, EntryView, FlowKey, Port, Protocol, Seen, Side, State, TenantId,
+    Timeouts,
 };
 use crate::tables::FlowTable;
 use proptest::prelude::*;
@@ -168,6 +169,33 @@ fn lifetimes_meet_the_rfcs() {
     assert!(secs(Protocol::Tcp, State::Reset) >= 240, "RFC 7857 section 2.2");
     assert!(secs(Protocol::Udp, State::HalfOpen) >= 120, "RFC 4787 REQ-5");
     assert!(secs(Protocol::Icmp, State::Established) >= 60, "RFC 5508 REQ-1");
+}
+
+#[test]
+fn a_reset_counts_within_its_receivers_window_alone() {
+    for acked in [1, 0x7fff_ffff, u32::MAX, 0xffff_0001] {
+        let believed = |number: u32| believed(RST, acked.wrapping_add(number), Acked::up_to(acked));
+        for (number, counts) in
+            [(0, true), (1, true), (65_535, true), (65_536, false), (u32::MAX, false), (1 << 31, false)]
+        {
+            assert_eq!(believed(number), counts.then_some(RST), "{number} after {acked}");
+        }
+    }
+    assert_eq!(believed(RST, 12_345, Acked::UNKNOWN), Some(RST), "nothing is known yet");
+}
+
+#[test]
+fn a_fin_counts_near_its_receivers_window_and_else_is_an_acknowledgment() {
+    let acked = 1_000_000;
+    let cases = [(acked, FIN), (acked - 65_536, FIN), (acked - 65_537, ACK), (acked + (1 << 20) - 1, FIN)];
+    for (number, counts_as) in cases.into_iter().chain([(acked + (1 << 20), ACK)]) {
+        assert_eq!(believed(FIN, number, Acked::up_to(acked)), Some(counts_as), "{number}");
+    }
+    assert_eq!(
+        believed(ACK, 7, Acked::up_to(acked)),
+        Some(ACK),
+        "whatever else is sent is no matter of its number"
+    );
 }
 
 fn tcp_segment() -> impl Strategy<Value = Segment> {

@@ -274,7 +274,7 @@ fn send_later_part<P: Packet, T: Tables>(
         datagram.set_deadline_ns(now_ns + DATAGRAM_LINGER_NS);
     }
     let bytes = packet.len() as u64;
-    rewrite::translate_part(packet, &frame.link, ip, addresses, hop.link)
+    rewrite::translate_part(packet, &frame.link, ip, addresses, hop.link.known())
         .map_err(|_| DropReason::RewriteFailed)?;
     tables.count(Counter::Translated, 1);
     tables.count_translated(flow.tenant, matches!(frame.side, Side::Internal), bytes);

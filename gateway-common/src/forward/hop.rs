@@ -18,7 +18,7 @@ const VLAN_ID: u16 = 0x0fff;
 #[derive(Clone, Copy, Debug)]
 pub struct Hop {
     pub verdict: Verdict,
-    pub link: Option<LinkHeader>,
+    pub link: LinkHeader,
     /// See [`Interface::mss`], of the interface that it leads out of.
     pub mss: u16,
     /// Where answers come in that take the same way back.
@@ -27,7 +27,7 @@ pub struct Hop {
 
 impl Hop {
     /// None.
-    pub const NONE: Self = Self { verdict: Verdict::Pass, link: None, mss: 0, arrival: Arrival::UNKNOWN };
+    pub const NONE: Self = Self { verdict: Verdict::Pass, link: LinkHeader::BY_KERNEL, mss: 0, arrival: Arrival::UNKNOWN };
 }
 
 /// Why a packet cannot go on, and what its sender may be told.
@@ -74,7 +74,7 @@ pub fn find<P: Packet, T: Tables>(
         dst,
         protocol: frame.ip.protocol,
         tos: frame.ip.tos,
-        total_len: frame.ip.total_len,
+        total_len: packet.longest_len(&frame.ip),
         ingress_ifindex: packet.ingress_ifindex(),
     };
     match tables.route(&query) {
@@ -85,7 +85,7 @@ pub fn find<P: Packet, T: Tables>(
             let link = LinkHeader { addresses: link, vlan_id: out.vlan_id };
             Ok(Hop {
                 verdict: Verdict::Redirect { ifindex: transmit },
-                link: Some(link),
+                link,
                 mss: out.mss,
                 arrival: Arrival::new(transmit, vlan_id),
             })
@@ -95,7 +95,7 @@ pub fn find<P: Packet, T: Tables>(
             if P::RESOLVES_NEIGHBOURS {
                 return Ok(Hop {
                     verdict: Verdict::RedirectNeighbour { ifindex },
-                    link: None,
+                    link: LinkHeader::BY_KERNEL,
                     mss: out.mss,
                     arrival: Arrival::new(ifindex, 0),
                 });
@@ -242,7 +242,7 @@ pub fn send<P: Packet, T: Tables>(
 ) -> Result<(), DropReason> {
     let protocol = key.protocol().ok_or(DropReason::ProtocolNotSupported)?;
     let bytes = packet.len() as u64;
-    let translation = Translation { key, pair: &flow.pair, protocol, link: hop.link };
+    let translation = Translation { key, pair: &flow.pair, protocol, link: hop.link.known() };
     rewrite::translate(packet, &frame.link, &frame.ip, &translation)
         .map_err(|_| DropReason::RewriteFailed)?;
     tables.count(Counter::Translated, 1);

@@ -4,7 +4,7 @@ use bytemuck::Zeroable as _;
 
 use super::{Break, Flow, Frame, Stage, admit, hop};
 use crate::{
-    abi::{Counter, CtEntry, EntryFlags, EntryView, FlowEnd, FlowKey, Seen, Side, State},
+    abi::{Acked, Counter, CtEntry, EntryFlags, EntryView, FlowEnd, FlowKey, Seen, Side, State},
     conntrack::{self, Segment},
     drop_reason::DropReason,
     limits::LAST_SEEN_GRANULARITY_NS,
@@ -126,8 +126,8 @@ pub fn find_in<T: Tables>(tables: &T, table: FlowTable, key: &FlowKey) -> Option
 
 /// Notes a packet of a tracked flow.
 ///
-/// One that changes nothing about an established flow costs no lookup and no write (one write a second). All others
-/// read both entries and write what the state machine says.
+/// One that changes nothing about an established flow costs no lookup, and writes what it acknowledges and (once a second)
+/// when it came, into the one entry that it met. All others read both entries and write what the state machine says.
 #[inline(always)]
 pub fn advance<T: Tables>(
     tables: &T,
@@ -136,11 +136,18 @@ pub fn advance<T: Tables>(
     now_ns: u64,
 ) -> Result<(), DropReason> {
     let entry = &hit.entry;
+    if transport.acked.is_known() && transport.acked != entry.acked {
+        hit.slot.set_acked(transport.acked);
+    }
     let steady = matches!(hit.table, FlowTable::Established)
         && conntrack::is_steady(entry.state, entry.seen, transport.segment);
     if !steady {
         match progress(tables, hit.table, transport) {
             Progress::Noted => {}
+            Progress::NotBelieved => {
+                tables.count(Counter::ResetsNotBelieved, 1);
+                return Ok(());
+            }
             Progress::Established => promote(tables, &transport.key, now_ns)?,
             Progress::Gone => return Err(DropReason::NoFlow),
         }
@@ -159,6 +166,8 @@ pub fn advance<T: Tables>(
 enum Progress {
     /// Nothing more to do.
     Noted,
+    /// It is a reset that its receiver will not believe.
+    NotBelieved,
     /// The flow has become established and is still in the half-open table.
     Established,
     /// The flow is not there any more.
@@ -175,8 +184,16 @@ fn progress<T: Tables>(tables: &T, table: FlowTable, transport: &Transport) -> P
     let Some(pair) = find_in(tables, table, &pair_key) else {
         return moved(tables, &pair_key);
     };
+    if own.reopens(transport.segment) {
+        own.slot.set_acked(Acked::UNKNOWN);
+        pair.slot.set_acked(Acked::UNKNOWN);
+    }
+    let Some(segment) = conntrack::believed(transport.segment, transport.sequence_number, pair.entry.acked)
+    else {
+        return Progress::NotBelieved;
+    };
     let is_original = own.entry.flags.contains(EntryFlags::ORIGINAL);
-    let step = conntrack::step_outlined(own.entry.seen, pair.entry.seen, is_original, transport.segment);
+    let step = conntrack::step_outlined(own.entry.seen, pair.entry.seen, is_original, segment);
     own.slot.set_progress(&transport.key, step.own, step.state);
     pair.slot.set_progress(&pair_key, step.pair, step.state);
     if matches!(table, FlowTable::HalfOpen) && conntrack::is_promoted(step.state) {

@@ -7,6 +7,7 @@ mod admit;
 mod arp;
 mod challenge;
 mod egress;
+mod error_rate;
 mod expire;
 mod fragment;
 mod half_open;

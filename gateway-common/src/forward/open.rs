@@ -124,7 +124,6 @@ fn try_enter<T: Tables>(
     let mut entry = tables.scratch().ok_or(DropReason::NotConfigured)?;
     *entry = CtEntry::open(flow.pair, transport.key, flow.tenant, flow.direction, now_ns);
     entry.epoch = settings.epoch;
-    entry.generation = settings.generation;
     entry.owner = settings.node;
     (_, entry.arrival) = flow.arrivals;
     let share = if flow.chooses_port { Some(share(tables, flow)?) } else { None };

@@ -7,7 +7,7 @@ use super::{
     open::{self, Opened},
     pass_ipv4,
     plan::Plan,
-    refuse, step,
+    refuse, step, tell,
 };
 use crate::{
     abi::{FlowEnd, Seen, Side},
@@ -34,8 +34,11 @@ fn decide<P: Packet, T: Tables>(
     flow: &mut Flow,
     now_ns: u64,
 ) -> Result<Verdict, Break> {
-    let frame = &Frame::parse(packet, side)?;
-    let transport = Transport::parse(packet, &frame.ip, side)?;
+    // Read into the plan at once: the kernel's stack is short here.
+    let mut plan = tables.plan().ok_or(DropReason::NotConfigured)?;
+    plan.frame = Frame::parse(packet, side)?;
+    plan.transport = Transport::parse(packet, &plan.frame.ip, side)?;
+    let Plan { frame, transport, .. } = &*plan;
     let hit = known::find(tables, &transport.key);
     match &hit {
         Some(hit) if !hit.reopens(transport.segment) => {
@@ -47,27 +50,29 @@ fn decide<P: Packet, T: Tables>(
                 return Err(Break::Stage(Stage::Tell));
             }
         }
-        _ => match decide_first(tables, side, &transport, flow) {
+        _ => match decide_first(tables, side, transport, flow) {
             Decision::Pass => return Ok(pass_ipv4(packet, tables, frame)?),
             Decision::Answer => {
                 answer_echo(packet, tables, &frame.ip)?;
                 return Ok(Verdict::Reply);
             }
-            Decision::Drop(reason) if refuse::is_answered(reason, transport.segment) => {
+            Decision::Drop(reason)
+                if refuse::is_answered(reason, transport.segment)
+                    || tell::is_prohibited(reason, transport.segment) =>
+            {
                 return Err(Break::Stage(Stage::Tell));
             }
             Decision::Drop(reason) if challenge::may_be_answer(reason, transport.segment, side) => {
                 return Err(Break::Stage(Stage::Challenge));
             }
             Decision::Drop(reason) => return Err(reason.into()),
-            Decision::Open => check_client(packet, tables, frame, &transport, flow, now_ns)?,
+            Decision::Open => check_client(packet, tables, frame, transport, flow, now_ns)?,
         },
     }
     // The route does not depend on the port of a new flow, which is chosen last: a refused packet leaves no entry.
     let hop = hop::find(packet, tables, frame, (flow.pair.dst, flow.pair.src), flow.pair.side())?;
     flow.arrivals = (hop::arrival(packet, frame), hop.arrival);
-    let mut plan = tables.plan().ok_or(DropReason::NotConfigured)?;
-    (plan.frame, plan.transport, plan.flow, plan.hop) = (*frame, transport, *flow, hop);
+    (plan.flow, plan.hop) = (*flow, hop);
     plan.is_known = hit.is_some();
     Err(Break::Stage(Stage::Enter))
 }
@@ -91,7 +96,7 @@ fn carry_out<P: Packet, T: Tables>(
 ) -> Result<Verdict, Break> {
     if let Err(reason) = track(tables, plan, now_ns) {
         let why = (reason, plan.flow.tenant);
-        return Ok(refuse::refuse(packet, tables, &plan.frame.ip, plan.transport.segment, why)?);
+        return Ok(refuse::refuse(packet, tables, &plan.frame.ip, plan.transport.segment, why, now_ns)?);
     }
     if plan.frame.ip.fragment.is_part() {
         // Of a known flow now: where it came from.

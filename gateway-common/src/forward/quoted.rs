@@ -6,7 +6,7 @@ use crate::{
     abi::{Addr, Counter, FlowKey, Side, TenantId},
     drop_reason::DropReason,
     packet::Packet,
-    rewrite::{self, ErrorTranslation, LinkHeader},
+    rewrite::{self, ErrorTranslation},
     tables::Tables,
     verdict::Verdict,
     wire::quote::Quote,
@@ -49,8 +49,7 @@ fn decide<P: Packet, T: Tables>(
     let hop = hop::find(packet, tables, frame, (src, original.src), original.side())
         .map_err(|no_way| no_way.reason)?;
     let bytes = packet.len() as u64;
-    let link = LinkHeader::or_by_kernel(hop.link);
-    let translation = ErrorTranslation { original: &original, src, link };
+    let translation = ErrorTranslation { original: &original, src, link: hop.link };
     rewrite::translate_error(packet, &frame.link, &frame.ip, &quote, &translation)
         .map_err(|_| DropReason::RewriteFailed)?;
     tables.count(Counter::Translated, 1);

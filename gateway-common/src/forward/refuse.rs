@@ -1,7 +1,7 @@
 //! Refusing aloud: a packet that may not go on is turned round, so that its sender need not wait for a timeout.
 //!
 //! The answer is never longer than a small request and goes to the one address that an allow-list or a tenant's sources
-//! have let through, so it amplifies nothing and needs no rate limit. It is sent out of the interface that the packet came
+//! have let through, so it amplifies nothing. Resets are not limited in rate, as of every host; errors are. It is sent out of the interface that the packet came
 //! in by, like the answers to ARP and echo requests.
 
 use crate::{
@@ -18,7 +18,7 @@ use crate::{
     },
 };
 
-use super::known::Hit;
+use super::{error_rate, known::Hit};
 
 impl<S> Hit<S> {
     /// Is the flow over: ended by the daemon, or in quarantine after it idled out?
@@ -46,8 +46,9 @@ pub fn refuse<P: Packet, T: Tables>(
     ip: &Ipv4,
     segment: Segment,
     (reason, tenant): (DropReason, TenantId),
+    now_ns: u64,
 ) -> Result<Verdict, DropReason> {
-    if !is_answered(reason, segment) || !turn_round(packet, ip, complaint(reason)) {
+    if !is_answered(reason, segment) || !turn_round(packet, tables, ip, complaint(reason), now_ns) {
         return Err(reason);
     }
     tables.count_drop(reason, tenant);
@@ -66,12 +67,13 @@ pub fn refuse_ended<P: Packet, T: Tables>(
     ip: &Ipv4,
     segment: Segment,
     (key, hit): (&FlowKey, &Hit<T::Slot>),
+    now_ns: u64,
 ) -> Result<Verdict, DropReason> {
     let reason = hit.end_reason();
     if matches!(reason, DropReason::FlowExpired) && !resets_expired(tables) {
         return Err(reason);
     }
-    let answer = refuse(packet, tables, ip, segment, (reason, hit.entry.tenant));
+    let answer = refuse(packet, tables, ip, segment, (reason, hit.entry.tenant), now_ns);
     if answer.is_ok() || segment.seen().contains(Seen::RST) {
         hit.slot.set_progress(key, hit.entry.seen.with(Seen::RST), State::Reset);
     }
@@ -109,14 +111,22 @@ const fn complaint(reason: DropReason) -> Complaint {
 
 /// Turns the packet into its refusal; false when it gets none and has to be dropped.
 #[inline(never)]
-fn turn_round<P: Packet>(packet: &mut P, ip: &Ipv4, complaint: Complaint) -> bool {
+fn turn_round<P: Packet, T: Tables>(
+    packet: &mut P,
+    tables: &T,
+    ip: &Ipv4,
+    complaint: Complaint,
+    now_ns: u64,
+) -> bool {
     if !may_be_answered(packet, ip) {
         return false;
     }
     let turned = match Protocol::from_number(ip.protocol) {
         Some(Protocol::Tcp) => rewrite::tcp_reset(packet, ip),
-        Some(Protocol::Udp) => rewrite::icmp_error(packet, ip, ip.dst, complaint),
-        Some(Protocol::Icmp) | None => Err(Refused),
+        Some(Protocol::Udp) if error_rate::admits(tables, ip.src, now_ns) => {
+            rewrite::icmp_error(packet, ip, ip.dst, complaint)
+        }
+        Some(Protocol::Udp | Protocol::Icmp) | None => Err(Refused),
     };
     turned.is_ok()
 }

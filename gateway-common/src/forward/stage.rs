@@ -100,7 +100,7 @@ impl Stage {
             Self::Quoted => Step::Done(quoted::process(packet, tables, side)),
             Self::FirstPart => fragment::first(packet, tables, side),
             Self::LaterPart => Step::Done(fragment::later(packet, tables, side, now_ns)),
-            Self::Tell => Step::Done(tell::process(packet, tables, side)),
+            Self::Tell => Step::Done(tell::process(packet, tables, side, now_ns)),
             Self::Open => opening::process(packet, tables, side, now_ns),
             Self::Handshake => mss::process(packet, tables, side, now_ns),
             Self::Enter => opening::enter(packet, tables, now_ns),

@@ -13,8 +13,8 @@ use crate::{
         ipv4::{self, Ipv4},
         transport::{
             ICMP_DESTINATION_UNREACHABLE, ICMP_FRAGMENTATION_NEEDED, ICMP_HEADER_LEN, ICMP_HOST_UNREACHABLE,
-            ICMP_PORT_UNREACHABLE, ICMP_TIME_EXCEEDED, TCP_ACK, TCP_FIN, TCP_HEADER_LEN, TCP_RST, TCP_SYN,
-            checksum_offset,
+            ICMP_PORT_UNREACHABLE, ICMP_PROHIBITED, ICMP_TIME_EXCEEDED, TCP_ACK, TCP_FIN, TCP_HEADER_LEN,
+            TCP_RST, TCP_SYN, checksum_offset,
         },
     },
 };
@@ -183,6 +183,8 @@ impl Complaint {
     /// There is no way to that host (RFC 1812 section 5.2.7.1).
     pub const HOST_UNREACHABLE: Self =
         Self { kind: ICMP_DESTINATION_UNREACHABLE, code: ICMP_HOST_UNREACHABLE, word: 0 };
+    /// Nobody may go there (RFC 1812 section 5.2.7.1, code 13).
+    pub const PROHIBITED: Self = Self { kind: ICMP_DESTINATION_UNREACHABLE, code: ICMP_PROHIBITED, word: 0 };
     /// The time to live ended here (RFC 1812 section 5.3.1).
     pub const TIME_EXCEEDED: Self = Self { kind: ICMP_TIME_EXCEEDED, code: 0, word: 0 };
 

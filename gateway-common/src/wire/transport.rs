@@ -1,7 +1,7 @@
 //! TCP (RFC 9293), UDP (RFC 768) and ICMP echo (RFC 792), as far as a NAT needs them.
 
 use crate::{
-    abi::{Addr, FlowKey, Port, Protocol, Seen, Side},
+    abi::{Acked, Addr, FlowKey, Port, Protocol, Seen, Side},
     conntrack::Segment,
     drop_reason::DropReason,
     packet::{Packet, Window as _},
@@ -10,7 +10,8 @@ use crate::{
 
 /// Length of a TCP header without options.
 pub const TCP_HEADER_LEN: usize = 20;
-const UDP_HEADER_LEN: usize = 8;
+/// Length of a UDP header.
+pub const UDP_HEADER_LEN: usize = 8;
 /// Length of an ICMP header.
 pub const ICMP_HEADER_LEN: usize = 8;
 /// FIN of the TCP flags byte.
@@ -31,6 +32,8 @@ pub const ICMP_HOST_UNREACHABLE: u8 = 1;
 pub const ICMP_PORT_UNREACHABLE: u8 = 3;
 /// Its code "fragmentation needed and DF set".
 pub const ICMP_FRAGMENTATION_NEEDED: u8 = 4;
+/// Its code "communication administratively prohibited".
+pub const ICMP_PROHIBITED: u8 = 13;
 /// ICMP type of an echo request.
 pub const ICMP_ECHO_REQUEST: u8 = 8;
 /// ICMP type "time exceeded".
@@ -47,6 +50,10 @@ pub struct Transport {
     pub segment: Segment,
     /// Where the transport header starts.
     pub offset: usize,
+    /// TCP: the sequence number, in host byte order; else 0.
+    pub sequence_number: u32,
+    /// TCP: how far it acknowledges what the other end has sent. A reset's says nothing.
+    pub acked: Acked,
 }
 
 impl Transport {
@@ -60,6 +67,8 @@ impl Transport {
         ),
         segment: Segment::DATAGRAM,
         offset: 0,
+        sequence_number: 0,
+        acked: Acked::UNKNOWN,
     };
 
     /// Reads and checks the transport header behind `ip`, which is no later fragment.
@@ -81,13 +90,16 @@ impl Transport {
     fn tcp<P: Packet>(packet: &P, ip: &Ipv4, side: Side) -> Result<Self, DropReason> {
         let offset = ip.payload_offset();
         let header = header::<TCP_HEADER_LEN, P>(packet, ip)?;
-        let header_len = ((header.u8::<12>() >> 4) as usize) << 2;
+        let header_len = tcp_header_len(header.u8::<12>());
         if header_len < TCP_HEADER_LEN || header_len > ip.payload_len() {
             return Err(DropReason::BadTransportHeader);
         }
         let ports = (Port::from_be(header.u16::<0>()), Port::from_be(header.u16::<2>()));
         let key = FlowKey::v4(side, Protocol::Tcp, (ip.src, ports.0), (ip.dst, ports.1));
-        Ok(Self { key, segment: Segment::tcp(tcp_flags(header.u8::<13>())), offset })
+        let segment = Segment::tcp(tcp_flags(header.u8::<13>()));
+        let sequence_number = u32::from_be(header.u32::<4>());
+        let acked = acked(segment, u32::from_be(header.u32::<8>()));
+        Ok(Self { key, segment, offset, sequence_number, acked })
     }
 
     #[inline(always)]
@@ -100,7 +112,7 @@ impl Transport {
         }
         let ports = (Port::from_be(header.u16::<0>()), Port::from_be(header.u16::<2>()));
         let key = FlowKey::v4(side, Protocol::Udp, (ip.src, ports.0), (ip.dst, ports.1));
-        Ok(Self { key, segment: Segment::DATAGRAM, offset })
+        Ok(Self { key, segment: Segment::DATAGRAM, offset, ..Self::NONE })
     }
 
     #[inline(always)]
@@ -114,7 +126,18 @@ impl Transport {
             _ => return Err(DropReason::IcmpTypeNotSupported),
         };
         let key = FlowKey::v4(side, Protocol::Icmp, (ip.src, ports.0), (ip.dst, ports.1));
-        Ok(Self { key, segment, offset })
+        Ok(Self { key, segment, offset, ..Self::NONE })
+    }
+}
+
+/// What a segment's acknowledgment number says. The flags decide whether it is one, and a reset may be anybody's.
+#[inline(always)]
+const fn acked(segment: Segment, number: u32) -> Acked {
+    let flags = segment.seen();
+    if flags.contains(Seen::ACK) && !flags.contains(Seen::RST) {
+        Acked::up_to(number)
+    } else {
+        Acked::UNKNOWN
     }
 }
 
@@ -125,6 +148,12 @@ fn header<'a, const N: usize, P: Packet>(packet: &'a P, ip: &Ipv4) -> Result<P::
         return Err(DropReason::BadTransportHeader);
     }
     packet.window::<N>(ip.payload_offset()).ok_or(DropReason::Truncated)
+}
+
+/// Length of a TCP header with its options, from the byte that tells it (data offset).
+#[inline(always)]
+pub const fn tcp_header_len(data_offset: u8) -> usize {
+    ((data_offset >> 4) as usize) << 2
 }
 
 /// SYN, ACK, FIN and RST of the TCP flags byte as [`Seen`] bits.

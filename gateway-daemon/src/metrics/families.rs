@@ -189,6 +189,16 @@ pub(super) const CHALLENGES_SENT: Family<0> = counter(
     [],
     "Clients asked to show that they are where they say, since a listener had too many half-open flows",
 );
+pub(super) const RESETS_NOT_BELIEVED: Family<0> = counter(
+    "gateway_resets_not_believed",
+    [],
+    "TCP resets outside their receiver's window: forwarded, but their flow is kept as long as before",
+);
+pub(super) const ICMP_ERRORS_LIMITED: Family<0> = counter(
+    "gateway_icmp_errors_limited",
+    [],
+    "ICMP errors of the gateway's own that were not sent because their receiver had got many",
+);
 pub(super) const FRAGMENTS_HELD: Family<0> = counter(
     "gateway_fragments_held",
     [],

@@ -96,6 +96,8 @@ const fn place_of(counter: Counter) -> Place {
         Counter::PortsFoundIn32 => Place::Searches("32"),
         Counter::HalfOpenEvicted => Place::Own(f::HALF_OPEN_EVICTED),
         Counter::ChallengesSent => Place::Own(f::CHALLENGES_SENT),
+        Counter::ResetsNotBelieved => Place::Own(f::RESETS_NOT_BELIEVED),
+        Counter::ErrorsLimited => Place::Own(f::ICMP_ERRORS_LIMITED),
     }
 }
 

@@ -19,13 +19,7 @@ mod host;
 mod neighbours;
 mod tap;
 
-use std::{
-    collections::BTreeSet,
-    net::Ipv4Addr,
-    os::fd::AsRawFd,
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::BTreeSet, net::Ipv4Addr, os::fd::AsRawFd, sync::Arc, time::Duration};
 
 use anyhow::{Context as _, Result, anyhow};
 use aya::maps::{MapData, RingBuf};

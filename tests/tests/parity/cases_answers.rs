@@ -6,7 +6,7 @@ use gateway_common::port_slice::PortSlices;
 use gateway_daemon::datapath::contents::Contents;
 use gateway_tests::packet::{IcmpError, Packet, TcpFlags};
 
-use crate::expect::{Expect, dropped, refused};
+use crate::expect::{Expect, dropped, prohibited, refused};
 use crate::places::{INGRESS_VIP, NPCI, STRANGER, Wire, backend, client, nat_ip};
 use crate::rig::{Case, Rig};
 use crate::talk::{ACK, DATA, End, FIN_ACK, RST, SYN, SYN_ACK, Talk, ping, settled, tcp, udp};
@@ -206,7 +206,7 @@ fn draining_tenant(rig: &mut Rig) {
     let echo = ping(b"there?")((backend(1), 7), (NPCI, 0));
     rig.step("echo request", wire, &echo, &dropped(DropReason::RefusedDraining).of(1));
     let elsewhere = syn(src, (NPCI, 444));
-    rig.step("not allowed", wire, &elsewhere, &dropped(DropReason::DestinationNotAllowed).of(1));
+    rig.step("not allowed", wire, &elsewhere, &prohibited(1, wire, &elsewhere));
     Talk::upi(rig, (NPCI, 40_000)).handshake(rig);
 }
 

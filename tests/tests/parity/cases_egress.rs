@@ -5,7 +5,7 @@ use std::net::Ipv4Addr;
 use gateway_common::abi::State;
 use gateway_common::drop_reason::DropReason;
 
-use crate::expect::{Expect, dropped};
+use crate::expect::{Expect, dropped, prohibited};
 use crate::places::{EGRESS_VIP, NPCI, ROUTED, backend, client, nat_ip, second_backend};
 use crate::rig::{Case, Rig};
 use crate::talk::{ACK, End, FIN_ACK, RST, SYN, SYN_ACK, Talk, ping, pong, settled, tcp, udp};
@@ -75,7 +75,7 @@ fn any_port(rig: &mut Rig) {
     }
     let inside = rig.world.tenant(1);
     let beyond = tcp(SYN)((backend(1), 50_003), (Ipv4Addr::new(198, 18, 0, 16), 443));
-    rig.step("beyond the prefix", inside, &beyond, &dropped(DropReason::DestinationNotAllowed).of(1));
+    rig.step("beyond the prefix", inside, &beyond, &prohibited(1, inside, &beyond));
 }
 
 /// The tenant talks to its NAT IP and never sees NPCI's address.
@@ -108,7 +108,7 @@ fn peer_groups(rig: &mut Rig) {
     Talk::egress(rig, 2, (backend(2), 50_007), recovery).handshake(rig);
     let inside = rig.world.tenant(1);
     let foreign = tcp(SYN)((backend(1), 50_007), recovery);
-    rig.step("of another tenant", inside, &foreign, &dropped(DropReason::DestinationNotAllowed).of(1));
+    rig.step("of another tenant", inside, &foreign, &prohibited(1, inside, &foreign));
 }
 
 /// NPCI's host is client and endpoint at once: the VIPs keep the flows apart, though all ports are equal.

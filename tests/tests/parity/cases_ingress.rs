@@ -22,6 +22,7 @@ pub const CASES: &[Case] = &[
     Case::new("ingress: fifty clients at once", fifty_clients),
     Case::new("ingress: repeated SYN and SYN-ACK", retransmissions),
     Case::new("ingress: RST, then traffic goes on", reset_and_revived),
+    Case::new("ingress: a reset outside the window", reset_out_of_window),
     Case::new("ingress: RST, then the tuple is used again", reset_and_reopened),
     Case::new("ingress: the server refuses", refused_by_server),
     Case::new("ingress: SYN with congestion bits", ecn_setup),
@@ -142,6 +143,27 @@ fn reset_and_revived(rig: &mut Rig) {
     talk.back(rig, "RST of the server", tcp(RST), |expect| expect.established(State::Reset));
     talk.back(rig, "a second one", tcp(RST), |expect| expect.established(State::Reset));
     talk.forth(rig, "data of the client", tcp(DATA), settled);
+}
+
+/// A reset that its receiver will not believe goes on to it, and changes nothing: as long as nobody else says otherwise the
+/// connection is there.
+fn reset_out_of_window(rig: &mut Rig) {
+    let talk = Talk::upi(rig, (NPCI, 40_011));
+    talk.handshake(rig);
+    let numbers = |flags, seq, ack| move |src, dst| tcp(flags)(src, dst).numbers(seq, ack);
+    talk.forth(rig, "a request", numbers(DATA, 1_000, 5_000), settled);
+    talk.back(rig, "a response", numbers(DATA, 5_000, u32::MAX), settled);
+    let ignored = |expect: Expect<'static>| settled(expect).counting("resets_not_believed", 1);
+    for (seq, what) in [(u32::MAX - 1, "one before"), (65_535, "one behind"), (0x8000_0000, "far from it")] {
+        talk.forth(rig, what, numbers(RST, seq, 0), ignored);
+        talk.forth(rig, what, numbers(RST | ACK, seq, 77), ignored);
+    }
+    talk.back(rig, "of the other end", numbers(RST, 4_999, 0), ignored);
+    talk.forth(rig, "the last of the window", numbers(RST, 65_534, 0), |expect| {
+        expect.established(State::Reset)
+    });
+    talk.back(rig, "a challenge", numbers(ACK, 5_000, u32::MAX), settled);
+    talk.forth(rig, "exactly", numbers(RST, u32::MAX, 0), |expect| expect.established(State::Reset));
 }
 
 fn reset_and_reopened(rig: &mut Rig) {

@@ -5,7 +5,7 @@ use std::net::Ipv4Addr;
 use gateway_common::drop_reason::DropReason;
 use gateway_tests::packet::{Packet, TcpFlags};
 
-use crate::expect::{dropped, passed};
+use crate::expect::{dropped, passed, prohibited};
 use crate::places::{EGRESS_VIP, HOST, INGRESS_VIP, NPCI, ROUTED, STRANGER, backend, client, nat_ip};
 use crate::rig::{Case, Rig};
 use crate::talk::{ACK, FIN_ACK, RST, SYN, SYN_ACK, ping, pong, tcp, udp};
@@ -76,8 +76,11 @@ fn no_syn_from_tenant(rig: &mut Rig) {
         }
     }
     let answer = tcp(SYN_ACK)((backend(1), 8080), (NPCI, 40_000));
-    let refused = dropped(DropReason::DestinationNotAllowed).of(1);
-    rig.step("an answer to nobody", inside, &answer, &refused);
+    rig.step("an answer to nobody", inside, &answer, &prohibited(1, inside, &answer));
+    for flags in [RST, RST | ACK] {
+        let reset = tcp(flags)((backend(1), 8080), (NPCI, 40_000));
+        rig.step("a reset to nobody", inside, &reset, &dropped(DropReason::DestinationNotAllowed).of(1));
+    }
 }
 
 fn not_reachable(rig: &mut Rig) {
@@ -93,13 +96,18 @@ fn not_reachable(rig: &mut Rig) {
         ping(b"")((backend(1), 50_000), (client(101), 0)),
         pong(b"")((backend(1), 0), (client(101), 50_000)),
     ] {
-        rig.step("not allowed", inside, &packet, &dropped(DropReason::DestinationNotAllowed).of(1));
+        rig.step("not allowed", inside, &packet, &prohibited(1, inside, &packet));
     }
     let from_nat_ip = tcp(SYN)((nat_ip(1), 50_000), (STRANGER, 443));
     rig.step("from the NAT IP", inside, &from_nat_ip, &dropped(DropReason::SourceNotTenant).of(1));
     let without_groups = tcp(SYN)((backend(3), 50_000), (NPCI, 443));
-    let refused = dropped(DropReason::DestinationNotAllowed).of(3);
-    rig.step("a tenant without peer groups", rig.world.tenant(3), &without_groups, &refused);
+    let inside = rig.world.tenant(3);
+    rig.step(
+        "a tenant without peer groups",
+        inside,
+        &without_groups,
+        &prohibited(3, inside, &without_groups),
+    );
 }
 
 fn foreign_nat_ip(rig: &mut Rig) {
@@ -237,7 +245,7 @@ fn multicast(rig: &mut Rig) {
         rig.step("group", inside, &udp(b"mDNS")((backend(1), 5353), (group, 5353)), &passed());
     }
     let unicast = udp(b"")((backend(1), 5353), (Ipv4Addr::new(240, 0, 0, 1), 5353));
-    rig.step("no group", inside, &unicast, &dropped(DropReason::DestinationNotAllowed).of(1));
+    rig.step("no group", inside, &unicast, &prohibited(1, inside, &unicast));
 }
 
 fn other_frames(rig: &mut Rig) {

@@ -5,12 +5,12 @@ use std::net::Ipv4Addr;
 use gateway_common::abi::{Side, State};
 use gateway_common::drop_reason::DropReason;
 use gateway_common::tables::FlowTable;
-use gateway_tests::packet::Packet;
+use gateway_tests::packet::{IcmpError, Packet};
 
 use crate::counts::Counts;
 use crate::engine::Action;
 use crate::flows::Tracked;
-use crate::places::Wire;
+use crate::places::{Wire, nat_ip};
 
 /// Time to live of a packet that came in with the builder's default of 64.
 const TTL_AFTER: u8 = 63;
@@ -235,6 +235,16 @@ pub fn refused<'a>(reason: DropReason, tenant: u8, wire: Wire, answer: &Packet) 
     let mut expect = Expect::new(Outcome::Answer(frame)).of(tenant).counting("refusals_sent", 1);
     expect.extra.add_drop(reason.name(), 1);
     expect.counting_of_tenant("dropped_packets")
+}
+
+/// A tenant's packet to whom it may not call: what goes back comes from its NAT IP.
+pub fn prohibited<'a>(tenant: u8, wire: Wire, packet: &Packet) -> Expect<'a> {
+    let frame = packet.build();
+    let sender = <[u8; 4]>::try_from(&frame[26..30]).expect("four bytes");
+    let error = IcmpError::AdministrativelyProhibited;
+    let answer = Packet::icmp_error(nat_ip(tenant), sender.into(), error, &frame);
+    let answer = answer.payload(&frame[14..14 + 28]).id(0).ttl(64).tos(0xc0);
+    refused(DropReason::DestinationNotAllowed, tenant, wire, &answer)
 }
 
 /// Goes back as this ARP reply.

@@ -6,7 +6,7 @@ use gateway_common::abi::{Addr, CtEntry, EntryFlags, FlowKey, Port, Protocol, Si
 use gateway_common::tables::FlowTable;
 use gateway_tests::packet::{Frame, IcmpBody, Transport};
 
-use crate::world::{GENERATION, NODE};
+use crate::world::NODE;
 
 /// One entry, without its times.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,8 +77,8 @@ pub fn check(
             return Err(format!("{key:?} is in the table {other:?}"));
         }
         let entry = flows.find(tracked.table, &key).ok_or(format!("no {key:?} in {:?}", tracked.table))?;
-        let facts = (entry.pair, entry.tenant, entry.owner, entry.generation, entry.state());
-        let wanted = (pair, TenantId(tenant), NODE, GENERATION, tracked.state);
+        let facts = (entry.pair, entry.tenant, entry.owner, entry.state());
+        let wanted = (pair, TenantId(tenant), NODE, tracked.state);
         if facts != wanted {
             return Err(format!("entry {entry:?} should say {wanted:?}"));
         }

@@ -2,7 +2,7 @@
 
 use gateway_common::abi::{Counter, CtEntry, EntryFlags, FlowKey, Port, Protocol, Side, State};
 
-use super::{Passage, books::Books, mss, policy};
+use super::{Passage, books::Books, mss, policy, resets};
 use crate::engine::{
     plan::{self, EGRESS_VIP, INGRESS_VIP},
     read::{ICMP, Ip, TCP, link},
@@ -60,6 +60,7 @@ pub fn check(world: &mut World, passage: &Passage<'_>, after: &Books, came: &Ip<
     assert_eq!(u16::from(tenant), entry.tenant.0, "{inside} has another tenant than its flow");
     check_direction(world, tenant, &entry, &key);
     check_change(passage, after, came, &entry);
+    resets::check(world, passage, after, came, &entry);
     if after.since(passage.books, Counter::FlowsOpened) != 0 {
         policy::check_opening(world, passage, tenant, &entry, came);
         world.came_elsewhere.insert(key, passage.elsewhere);
@@ -71,16 +72,17 @@ pub fn check(world: &mut World, passage: &Passage<'_>, after: &Books, came: &Ip<
     }
     check_bytes(came, sent);
     mss::check(world, passage, tenant, came, sent);
-    if keeps_alive(passage, &key, came) {
+    if keeps_alive(passage, after, &key, came) {
         world.last_sent.insert(key, world.now_ns);
     }
     tenant
 }
 
-/// Resets that follow a reset keep nothing alive: RFC 7857 section 7.1.
-fn keeps_alive(passage: &Passage<'_>, key: &FlowKey, came: &Ip<'_>) -> bool {
+/// Resets that follow a reset keep nothing alive: RFC 7857 section 7.1. Nor do those that nobody believes.
+fn keeps_alive(passage: &Passage<'_>, after: &Books, key: &FlowKey, came: &Ip<'_>) -> bool {
     let was_reset = passage.books.entry(key).is_some_and(|before| before.state() == State::Reset);
-    !(was_reset && came.tcp_flags() & RST != 0)
+    let is_reset = after.entry(key).is_some_and(|after| after.state() == State::Reset);
+    !((was_reset || !is_reset) && came.tcp_flags() & RST != 0)
 }
 
 /// May this packet be a flow's first one? A bare SYN, a datagram, an echo request.

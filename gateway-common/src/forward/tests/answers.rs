@@ -234,7 +234,7 @@ fn both_ends_of_an_ended_flow_get_an_exact_reset() {
         let known = Known::established();
         end_flows(&known.tables);
         for (told, (frame, side)) in (1..).zip(known.ends()) {
-            let frame = Frame { kind: Kind::Tcp(flags), ..frame.clone() };
+            let frame = Frame { kind: Kind::Tcp(flags), ..frame.clone() }.numbers(1, 2);
             let mut packet = frame.packet(interface_of(side));
             assert_eq!(send(&known.tables, &mut packet, side, NOW), Verdict::Reply);
             let received = goes_back(&frame, &packet);

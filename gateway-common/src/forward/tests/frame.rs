@@ -54,12 +54,23 @@ pub struct Frame {
     pub tag: Option<u16>,
     /// IPv4 options, in words of four bytes: 0..=10.
     pub option_words: u8,
+    /// TCP: sequence and acknowledgment number. By default each is the next that the other end expects.
+    pub numbers: (u32, u32),
     pub payload: Vec<u8>,
 }
 
 impl Frame {
     pub fn new(kind: Kind, src: End, dst: End) -> Self {
-        Self { kind, src, dst, ttl: 64, tag: None, option_words: 0, payload: b"payload".to_vec() }
+        Self {
+            kind,
+            src,
+            dst,
+            ttl: 64,
+            tag: None,
+            option_words: 0,
+            numbers: (1, 1),
+            payload: b"payload".to_vec(),
+        }
     }
 
     pub fn tcp(flags: u8, src: &str, dst: &str) -> Self {
@@ -78,6 +89,10 @@ impl Frame {
         Self { tag: (tag != 0).then_some(tag), ..self }
     }
 
+    pub fn numbers(self, sequence: u32, acknowledgment: u32) -> Self {
+        Self { numbers: (sequence, acknowledgment), ..self }
+    }
+
     pub fn ttl(self, ttl: u8) -> Self {
         Self { ttl, ..self }
     }
@@ -87,8 +102,9 @@ impl Frame {
         let udp_len = u16::try_from(8 + self.payload.len()).unwrap().to_be_bytes();
         let mut header = match self.kind {
             Kind::Tcp(flags) => {
-                let fixed = [0, 0, 0, 1, 0, 0, 0, 2, 0x50, flags, 0xff, 0xff, 0, 0, 0, 0];
-                [&sport[..], &dport, &fixed].concat()
+                let [sequence, acknowledgment] = [self.numbers.0, self.numbers.1].map(u32::to_be_bytes);
+                let fixed = [0x50, flags, 0xff, 0xff, 0, 0, 0, 0];
+                [&sport[..], &dport, &sequence, &acknowledgment, &fixed].concat()
             }
             Kind::Udp { .. } => [sport, dport, udp_len, [0, 0]].concat(),
             Kind::Icmp(kind) => {

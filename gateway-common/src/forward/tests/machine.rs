@@ -7,7 +7,7 @@
 use super::world::Plan;
 use crate::{
     abi::{
-        Addr, AllowKey, Arrival, Backend, ClientKey, Counter, CtEntry, DatagramHead, DatagramKey,
+        Acked, Addr, AllowKey, Arrival, Backend, ClientKey, Counter, CtEntry, DatagramHead, DatagramKey,
         DestinationKey, EntryFlags, EntryView, Event, FlowKey, HairpinKey, HalfOpenRing, Interface, Listener,
         ListenerKey, OwnedAddress, Place, Pool, RingKey, Seen, Settings, Side, State, TenantId,
         TenantSettings, TenantSource,
@@ -323,6 +323,10 @@ impl FlowSlot for Slot {
         self.step(|entry| entry.last_seen_ns = now_ns);
     }
 
+    fn set_acked(&self, acked: Acked) {
+        self.step(|entry| entry.acked = acked);
+    }
+
     fn set_arrival(&self, key: &FlowKey, arrival: Arrival) {
         self.step(|entry| {
             if entry.key == *key {
@@ -502,6 +506,10 @@ impl Tables for Cpu {
 
     fn take_turn(&self, tenant: TenantId, pace: &Pace) -> bool {
         self.config.take_turn(tenant, pace)
+    }
+
+    fn take_error_turn(&self, bucket: u32, pace: &Pace) -> bool {
+        self.config.take_error_turn(bucket, pace)
     }
 
     // Counters are each CPU's own in the kernel: no other CPU sees a step here.

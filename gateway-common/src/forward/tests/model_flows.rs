@@ -25,16 +25,31 @@ enum Says {
     Ack,
     Fin,
     Rst,
+    /// Somebody else, who does not know what the numbers are.
+    BlindFin,
+    BlindRst,
 }
 
 impl Says {
+    /// The sequence number. All that is acknowledged in these conversations is 1.
+    const fn number(self) -> u32 {
+        match self {
+            Self::BlindFin | Self::BlindRst => 0x4000_0000,
+            _ => 1,
+        }
+    }
+
+    const fn is_rst(self) -> bool {
+        matches!(self, Self::Rst | Self::BlindRst)
+    }
+
     const fn flags(self) -> u8 {
         match self {
             Self::Syn => SYN,
             Self::SynAck => SYN_ACK,
             Self::Ack => ACK,
-            Self::Fin => FIN,
-            Self::Rst => RST,
+            Self::Fin | Self::BlindFin => FIN,
+            Self::Rst | Self::BlindRst => RST,
         }
     }
 }
@@ -57,8 +72,8 @@ enum Step {
 }
 
 fn steps() -> impl Strategy<Value = Step> {
-    let says =
-        prop::sample::select(&[Says::Syn, Says::SynAck, Says::Ack, Says::Ack, Says::Fin, Says::Rst][..]);
+    let usual = [Says::Syn, Says::SynAck, Says::Ack, Says::Ack, Says::Fin, Says::Rst];
+    let says = prop::sample::select([&usual[..], &[Says::BlindFin, Says::BlindRst]].concat());
     let secs = prop::sample::select(
         &[0_u64, 1, 2, 29, 30, 31, 59, 119, 239, 299, 3_600, 7_439, 7_440, 43_200, 86_399][..],
     );
@@ -107,19 +122,21 @@ struct Life {
     answered: bool,
     confirmed: bool,
     fins: [bool; 2],
+    /// Who has acknowledged anything: only then can be told what lies outside its window.
+    acked: [bool; 2],
     reset: bool,
     last_ns: u64,
 }
 
 impl Life {
     const fn new(shown: (End, End), now_ns: u64) -> Self {
-        let fins = [false; 2];
         Self {
             shown,
             promoted: false,
             answered: false,
             confirmed: false,
-            fins,
+            fins: [false; 2],
+            acked: [false; 2],
             reset: false,
             last_ns: now_ns,
         }
@@ -146,8 +163,15 @@ impl Life {
 
     /// A packet that goes through.
     fn hears(&mut self, protocol: Protocol, opener: bool, says: Says, now_ns: u64) {
+        let is_believed = !self.acked[usize::from(!opener)];
+        let says = match says {
+            Says::BlindRst if protocol == Protocol::Tcp && !is_believed => return,
+            Says::BlindFin if !is_believed => Says::Ack,
+            says => says,
+        };
+        self.acked[usize::from(opener)] |= protocol == Protocol::Tcp && says != Says::Syn && !says.is_rst();
         // Resets after a reset keep nothing alive.
-        if !(self.reset && says == Says::Rst && protocol == Protocol::Tcp) {
+        if !(self.reset && says.is_rst() && protocol == Protocol::Tcp) {
             self.last_ns = now_ns;
         }
         if protocol != Protocol::Tcp {
@@ -162,12 +186,12 @@ impl Life {
     }
 
     const fn hears_segment(&mut self, opener: bool, says: Says) {
-        self.reset = matches!(says, Says::Rst);
+        self.reset = says.is_rst();
         if self.reset {
             // Whatever else it says, a reset neither answers nor confirms anything.
             return;
         }
-        self.fins[opener as usize] |= matches!(says, Says::Fin);
+        self.fins[opener as usize] |= matches!(says, Says::Fin | Says::BlindFin);
         if opener {
             self.confirmed |= !matches!(says, Says::Syn);
         } else {
@@ -223,7 +247,8 @@ impl Run {
 
     fn opener_sends(&mut self, talk: usize, says: Says) {
         let ((protocol, side), (src, dst)) = (TALKS[talk], ends(&self.plan, talk));
-        let mut packet = Frame::new(kind(talk, true, says), src, dst).packet(self.plan.ifindex(side));
+        let frame = Frame::new(kind(talk, true, says), src, dst).numbers(says.number(), 1);
+        let mut packet = frame.packet(self.plan.ifindex(side));
         if self.lives[talk].is_none() && protocol == Protocol::Tcp && says != Says::Syn {
             let verdict = send(&self.tables, &mut packet, side, self.now_ns);
             assert_eq!(verdict, Verdict::Drop(DropReason::NoFlow));
@@ -239,7 +264,8 @@ impl Run {
         let (protocol, side) = TALKS[talk];
         let (kind, back) = (kind(talk, false, says), side.opposite());
         let Some(life) = &mut self.lives[talk] else { return };
-        let packet = Frame::new(kind, life.shown.1, life.shown.0).packet(self.plan.ifindex(back));
+        let frame = Frame::new(kind, life.shown.1, life.shown.0).numbers(says.number(), 1);
+        let packet = frame.packet(self.plan.ifindex(back));
         let (_, sent) = forward(&self.tables, packet, back, self.now_ns);
         assert_eq!((sent.dst, sent.src), ends(&self.plan, talk), "the answer comes from where the call went");
         life.hears(protocol, false, says, self.now_ns);

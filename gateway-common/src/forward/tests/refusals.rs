@@ -1,6 +1,6 @@
 use super::{
     answers::{draining_listeners, end_flows, without_backends},
-    frame::{ACK, Frame, Kind, SYN, SYN_ACK, UDP, addr, end, seal},
+    frame::{ACK, Frame, Kind, RST, SYN, SYN_ACK, UDP, addr, end, seal},
     world::{EXTERNAL_IF, INTERNAL_IF, NOW, Plan, Tenant, npci, send},
 };
 use crate::{
@@ -39,6 +39,11 @@ impl Case {
 
     fn egress(src: &str, dst: &str, tenant: u16) -> Self {
         Self::of(&Frame::tcp(SYN, src, dst), Side::Internal, tenant)
+    }
+
+    /// A segment to whom tenant 1 may not call, with IP options: without any, its sender is told, but of a reset.
+    fn prohibited(dst: &str, flags: u8, option_words: u8) -> Self {
+        Self::of(&Frame { option_words, ..Frame::tcp(flags, TENANT, dst) }, Side::Internal, 1)
     }
 
     fn tables(mut self, change: impl FnOnce(&mut MemoryTables)) -> Self {
@@ -188,8 +193,8 @@ fn refused_by_policy() -> Vec<(DropReason, Case)> {
         (DropReason::FlowReset, ended()),
         (DropReason::SourceNotTenant, Case::egress(TENANT, "198.51.100.2:9002", 1)),
         (DropReason::SourceNotTenant, Case::egress("192.0.2.77:1", "198.51.100.2:9002", 0)),
-        (DropReason::DestinationNotAllowed, Case::egress(TENANT, "203.0.113.1:80", 1)),
-        (DropReason::DestinationNotAllowed, Case::egress(TENANT, "198.18.2.1:8081", 1)),
+        (DropReason::DestinationNotAllowed, Case::prohibited("203.0.113.1:80", SYN, 1)),
+        (DropReason::DestinationNotAllowed, Case::prohibited("198.18.2.1:8081", RST, 0)),
         (DropReason::DirectToTenant, external(SYN, CLIENT, "198.18.2.1:8081", 2)),
         (DropReason::WrongSide, external(SYN, CLIENT, "198.51.100.2:9002", 2)),
         (DropReason::WrongSide, Case::egress(TENANT, VIP, 1)),

@@ -1,9 +1,9 @@
 use super::{
     frame::{ACK, Frame, Received, SYN, end},
-    world::{EXTERNAL_IF, INTERNAL_IF, NOW, Plan, Tenant, npci, send},
+    world::{EXTERNAL_IF, INTERNAL_IF, NOW, Plan, SECOND, Tenant, npci, send},
 };
 use crate::{
-    abi::{Addr, Port, Side, TenantId},
+    abi::{Addr, Counter, Port, Side, TenantId},
     drop_reason::DropReason,
     memory::BytesPacket,
     tables::Route,
@@ -96,6 +96,52 @@ fn a_packet_of_a_known_flow_is_told_about_like_the_first() {
     assert_eq!(send(&tables, &mut answer, Side::Internal, NOW), Verdict::Reply);
     let (kind, _, src, dst, _) = read(&answer.bytes);
     assert_eq!((kind, src, dst), ([11, 0], Tenant::new(1).nat(), out.dst.0));
+}
+
+#[test]
+fn a_tenant_is_told_whom_it_may_not_call_and_nobody_else_is() {
+    let echo = Frame { dst: (npci(1), Port::NONE), ..Frame::echo_request("198.18.2.9:5", "203.0.113.1:1") };
+    let calls = [
+        (Frame::tcp(SYN, TENANT, "203.0.113.1:80"), 1),
+        (Frame::tcp(ACK, TENANT, "198.18.2.1:8081"), 1),
+        (Frame::udp(TENANT, "203.0.113.1:80"), 1),
+        (Frame { src: end("198.18.3.9:5"), dst: (end("8.8.8.8:0").0, Port::NONE), ..echo }, 3),
+    ];
+    for (frame, tenant) in calls {
+        let (verdict, packet, tables) = tell(&frame, Side::Internal, None);
+        assert_eq!(verdict, Verdict::Reply, "{frame:?}");
+        let (kind, word, src, dst, quote) = read(&packet.bytes);
+        assert_eq!((kind, word, src, dst), ([3, 13], 0, Tenant::new(tenant).nat(), frame.src.0));
+        assert_eq!(quote, frame.build()[14..42]);
+        assert_eq!(tables.drops.borrow()[&DropReason::DestinationNotAllowed], 1);
+        // The same, by somebody who only uses its address.
+        let mut tables = Plan::three_tenants().tables();
+        tables.routes.insert(frame.src.0, Route::None);
+        let mut packet = frame.packet(INTERNAL_IF);
+        let verdict = send(&tables, &mut packet, Side::Internal, NOW);
+        assert_eq!(verdict, Verdict::Drop(DropReason::SourceSpoofed), "{frame:?}");
+    }
+}
+
+#[test]
+fn no_host_gets_more_errors_than_it_can_use() {
+    let tables = Plan::three_tenants().tables();
+    let errors = |host: u8, now_ns: u64| {
+        let src = (Addr::new([198, 18, 1, host]), Port::new(50_000));
+        let frame = Frame { src, ttl: 1, ..Frame::udp(TENANT, "198.51.100.1:9001") };
+        let verdicts =
+            (0..300).map(|_| send(&tables, &mut frame.packet(INTERNAL_IF), Side::Internal, now_ns));
+        let verdicts: Vec<_> = verdicts.collect();
+        let silent = Verdict::Drop(DropReason::TtlExceeded);
+        assert!(verdicts.iter().all(|verdict| [Verdict::Reply, silent].contains(verdict)), "{verdicts:?}");
+        verdicts.iter().filter(|verdict| **verdict == Verdict::Reply).count()
+    };
+    assert_eq!(errors(9, NOW), 100, "at once");
+    assert_eq!(errors(9, NOW + SECOND / 4), 25, "a quarter of a second later");
+    assert_eq!(errors(10, NOW + SECOND / 4), 100, "another host");
+    assert_eq!(errors(9, NOW + 5 * SECOND), 100, "after a rest");
+    assert_eq!(tables.counters.borrow()[&(Counter::ErrorsLimited as u32)], 200 + 275 + 200 + 200);
+    assert_eq!(tables.drops.borrow()[&DropReason::TtlExceeded], 1_200, "all are dropped");
 }
 
 #[test]

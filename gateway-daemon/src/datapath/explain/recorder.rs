@@ -178,6 +178,10 @@ impl<L: Look, R: Routes> Tables for Recorder<'_, L, R> {
         has_turn
     }
 
+    fn take_error_turn(&self, _bucket: u32, _pace: &Pace) -> bool {
+        true
+    }
+
     fn plan(&self) -> Option<RefMut<'_, Plan>> {
         self.overlay.plan()
     }

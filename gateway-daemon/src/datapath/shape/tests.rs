@@ -44,13 +44,16 @@ fn the_layout_of_the_maps_is_that_of_its_version() {
     );
 }
 
-/// Where a type differs from the version before in nothing but a field where that had padding, which was always zero, and
-/// zero says that the field is not known, each version can use the entries of the other: the padding, and the field.
-const COMPATIBLE: [(&str, &str); 1] = [("pad: [u8; 2], }", "pub arrival: Arrival, }")];
+/// Where a type differs from the version before in nothing but a field where that had bytes that were always zero, and zero
+/// says that the field is not known, each version can use the entries of the other: the bytes, and the field.
+const COMPATIBLE: [(&str, &str); 2] = [
+    ("pad: [u8; 2], }", "pub arrival: Arrival, }"),
+    ("pub epoch: u32, pub generation: u32,", "pub acked: Acked, pub epoch: u32,"),
+];
 
 /// The description without what is compatible.
 fn essence(text: Option<&String>) -> Option<String> {
-    let text = text?.replace("  pub struct Arrival(u16);\n", "");
+    let text = text?.replace("  pub struct Arrival(u16);\n", "").replace("  pub struct Acked(u32);\n", "");
     Some(COMPATIBLE.iter().fold(text, |text, (padding, field)| text.replace(padding, field)))
 }
 
