@@ -27,7 +27,8 @@ pub struct Hop {
 
 impl Hop {
     /// None.
-    pub const NONE: Self = Self { verdict: Verdict::Pass, link: LinkHeader::BY_KERNEL, mss: 0, arrival: Arrival::UNKNOWN };
+    pub const NONE: Self =
+        Self { verdict: Verdict::Pass, link: LinkHeader::BY_KERNEL, mss: 0, arrival: Arrival::UNKNOWN };
 }
 
 /// Why a packet cannot go on, and what its sender may be told.
