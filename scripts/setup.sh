@@ -24,7 +24,7 @@ debian_rust=(rustc-web cargo-web rust-web-clippy rustfmt-web libstd-rust-web-dev
 programs=(
     c++:g++ cc:gcc curl:curl ethtool:ethtool etcd:etcd-server git:git ip:iproute2 make:make nft:nftables nginx:nginx-light
     openssl:openssl ping:iputils-ping prometheus:prometheus protoc:protobuf-compiler ps:procps systemd-analyze:systemd
-    tcpdump:tcpdump
+    tcpdump:tcpdump tracepath:iputils-tracepath traceroute:traceroute
 )
 # Of these, package:service of those that Debian would start.
 services=(etcd-server:etcd nginx-light:nginx prometheus:prometheus)

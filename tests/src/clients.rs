@@ -8,8 +8,12 @@ mod curl;
 mod exchange;
 mod load;
 mod ping;
+mod tracepath;
+mod traceroute;
 
 pub use curl::{Curl, Download, HttpReply};
 pub use exchange::Aim;
 pub use load::{Load, LoadReport};
 pub use ping::PingReport;
+pub use tracepath::PathReport;
+pub use traceroute::Probe;

@@ -13,6 +13,7 @@ mod checksum;
 mod fragment;
 mod icmp;
 mod parse;
+mod segment_size;
 
 pub use addr::Mac;
 pub use build::{Defect, Packet, TcpFlags};

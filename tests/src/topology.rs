@@ -16,9 +16,11 @@
 //! The VIPs and the tenant NAT IPs are on-link for their neighbours and configured nowhere: the gateway
 //! answers ARP for them.
 
+mod beyond;
 mod builder;
 mod plan;
 
+pub use beyond::{Beyond, BeyondPlan};
 pub use builder::Builder;
 pub use plan::{AddressPlan, MOST_TENANTS, TenantPlan};
 

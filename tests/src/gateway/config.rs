@@ -144,6 +144,9 @@ pub struct Interface {
     /// `native` or `generic`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub xdp_mode: Option<&'static str>,
+    /// Largest TCP segment, in bytes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mss_clamp: Option<u16>,
 }
 
 impl Interface {
@@ -153,7 +156,7 @@ impl Interface {
             Mode::XdpNative => ("xdp", Some("native")),
             Mode::XdpGeneric => ("xdp", Some("generic")),
         };
-        Self { name: name.to_owned(), side, hook, xdp_mode }
+        Self { name: name.to_owned(), side, hook, xdp_mode, mss_clamp: None }
     }
 }
 

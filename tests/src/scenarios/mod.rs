@@ -12,6 +12,7 @@ pub mod expiry;
 pub mod layouts;
 pub mod lifecycle;
 pub mod nat;
+pub mod paths;
 pub mod requests;
 pub mod reset;
 pub mod routes;

@@ -100,7 +100,7 @@ fn bad_checksums(recording: &Recording) -> Vec<String> {
 }
 
 /// Checksums that the sender's offload has yet to finish are not wrong, see [`crate::capture`].
-fn wrong(packet: &Captured) -> impl Iterator<Item = BadChecksum> {
+pub(super) fn wrong(packet: &Captured) -> impl Iterator<Item = BadChecksum> {
     let is_pending = packet.checksum_pending;
     let pending = move |bad: &BadChecksum| bad.partial && matches!(bad.of, ChecksumOf::Tcp | ChecksumOf::Udp);
     let bad = packet.frame().bad_checksums.into_iter();

@@ -165,7 +165,7 @@ fn handshakes(lab: &Lab, world: &World<'_>, number: usize, wanted: u16) -> (usiz
         for frame in wire.stop().going(Direction::In).frames() {
             let Some(tcp) = frame.tcp().filter(|tcp| tcp.flags.contains(TcpFlags::SYN)) else { continue };
             seen += 1;
-            if segment_size(&tcp.options) != Some(wanted) {
+            if tcp.segment_size() != Some(wanted) {
                 wrong.push(format!("{} bytes wanted: {tcp:?} to {:?}", wanted, receiver(&frame)));
             }
         }
@@ -175,29 +175,4 @@ fn handshakes(lab: &Lab, world: &World<'_>, number: usize, wanted: u16) -> (usiz
 
 fn receiver(frame: &Frame) -> Option<Ipv4Addr> {
     frame.ipv4().map(|ip| ip.dst)
-}
-
-/// The maximum segment size option (RFC 9293 section 3.7.1).
-fn segment_size(mut options: &[u8]) -> Option<u16> {
-    loop {
-        match *options {
-            [2, 4, high, low, ..] => return Some(u16::from_be_bytes([high, low])),
-            [1, ref rest @ ..] => options = rest,
-            [kind, length, ..] if kind > 1 && length >= 2 => options = options.get(usize::from(length)..)?,
-            _ => return None,
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_segment_size_is_found_among_other_options() {
-        assert_eq!(segment_size(&[1, 3, 3, 7, 2, 4, 0x04, 0xec]), Some(1260));
-        assert_eq!(segment_size(&[4, 2, 1, 1]), None);
-        assert_eq!(segment_size(&[0, 2, 4, 5, 6]), None, "behind the end");
-        assert_eq!(segment_size(&[3, 9, 1]), None, "cut");
-    }
 }
