@@ -9,7 +9,7 @@
 
 use crate::{
     abi::{Acked, EntryFlags, EntryView, Protocol, Seen, State, Timeouts},
-    limits::{FIN_AHEAD, FIN_BEHIND, RESET_WINDOW},
+    limits::{FIN_AHEAD, FIN_BEHIND, RESET_BEHIND, RESET_WINDOW},
     tables::FlowTable,
 };
 
@@ -78,13 +78,12 @@ pub struct Step {
 ///
 /// A reset that lies outside the receiver's window changes nothing there (RFC 9293 section 3.10.7.4), so it must change
 /// nothing here: the connection goes on. One that lies within, but is not exactly the next, gets a challenge (RFC 5961
-/// section 3.2), and the answer to that is either exact or traffic that restores. So the reset's window here may be smaller
-/// than the receiver's, and no larger. A FIN may come behind as much as is under way.
+/// section 3.2), and the answer to that is either exact or traffic that restores. A FIN may come after all that is under way.
 #[inline(always)]
 pub const fn believed(segment: Segment, sequence_number: u32, acked: Acked) -> Option<Segment> {
     let flags = segment.seen();
     if flags.contains(Seen::RST) {
-        return if acked.expects(sequence_number, 0, RESET_WINDOW) { Some(segment) } else { None };
+        return if acked.expects(sequence_number, RESET_BEHIND, RESET_WINDOW) { Some(segment) } else { None };
     }
     if flags.contains(Seen::FIN) && !acked.expects(sequence_number, FIN_BEHIND, FIN_AHEAD) {
         return Some(Segment(segment.0 & !Seen::FIN.0));

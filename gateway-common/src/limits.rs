@@ -116,13 +116,19 @@ pub const RESUME_UNMATCHED: i32 = 2;
 /// It was dropped, and counted.
 pub const RESUME_DROPPED: i32 = 3;
 
-/// Sequence numbers behind what the receiver expects next within which a reset counts: the largest window without window
-/// scaling (RFC 9293 section 3.1), since who forges resets has to hit it. Receivers challenge what lies further on.
+/// Sequence numbers from the one that the receiver expects next within which a reset counts: the largest window without window
+/// scaling (RFC 9293 section 3.1), since who forges resets has to hit it. What lies outside is counted
+/// (`gateway_resets_not_believed_total`). A host that aborts with more than this under way sends such a reset as well; the
+/// answer of its closed port to what still comes is exact. If nothing comes, the flow is kept until it has been idle for long.
 pub const RESET_WINDOW: u32 = 65_536;
 
-/// The same of a FIN: as much as is under way on a fast and long path. Who forges one gets a connection that is open in one
-/// direction only to be forgotten sooner, and nothing else.
-pub const FIN_AHEAD: u32 = 1_048_576;
+/// How far before that a reset may lie: hosts that have sent a FIN reset from the number of the FIN (macOS; Linux accepts it,
+/// `tcp_reset_check`).
+pub const RESET_BEHIND: u32 = 1;
+
+/// How far ahead a FIN may lie: the largest window that there is (RFC 7323 section 2.3). Who forges one gets a connection
+/// that is open in one direction only to be forgotten sooner, and nothing else.
+pub const FIN_AHEAD: u32 = 1 << 30;
 
 /// How far before that a segment with a FIN may begin: one that repeats bytes that have arrived.
 pub const FIN_BEHIND: u32 = 65_536;

@@ -325,6 +325,8 @@ pub struct MemoryTables {
     pub interfaces: HashMap<u32, Interface>,
     /// Answers of the routing table, by destination; none is [`Route::None`].
     pub routes: HashMap<Addr, Route>,
+    /// Interfaces on which forwarding is off: what comes in there is [`Route::Disabled`].
+    pub closed: HashSet<u32>,
     /// Established flows.
     pub established: MemoryFlows,
     /// Half-open flows.
@@ -476,6 +478,9 @@ impl Tables for MemoryTables {
     }
 
     fn route(&self, query: &RouteQuery) -> Route {
+        if self.closed.contains(&query.ingress_ifindex) {
+            return Route::Disabled;
+        }
         self.routes.get(&query.dst).copied().unwrap_or(Route::None)
     }
 

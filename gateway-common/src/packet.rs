@@ -109,6 +109,16 @@ pub trait Packet {
     /// Hands the whole frame, which came in on `side`, to the daemon to be kept for a moment; false when there is no room.
     fn hold(&self, side: Side) -> bool;
 
+    /// Is the transport checksum, which lies at `offset`, left to the network card, which will write there? Never on a wire.
+    ///
+    /// # Errors
+    ///
+    /// [`Refused`] when the frame ends before it.
+    #[inline(always)]
+    fn leaves_checksum(&mut self, _offset: usize) -> Result<bool, Refused> {
+        Ok(false)
+    }
+
     /// Updates the transport checksum at `offset` after a change of addresses (which the pseudo-header covers) and of
     /// ports or identifiers.
     ///

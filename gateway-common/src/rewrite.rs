@@ -40,10 +40,16 @@ impl LinkHeader {
     /// whose empty variant would leave undefined bytes.
     pub const BY_KERNEL: Self = Self { addresses: LinkAddresses::NONE, vlan_id: u16::MAX };
 
-    /// The header, if it is one.
+    /// Is it a header that the gateway has to write?
     #[inline(always)]
-    pub const fn known(self) -> Option<Self> {
-        if self.vlan_id == u16::MAX { None } else { Some(self) }
+    const fn is_known(self) -> bool {
+        self.vlan_id != u16::MAX
+    }
+
+    /// Is it one with a tag?
+    #[inline(always)]
+    const fn is_tagged(self) -> bool {
+        self.is_known() && self.vlan_id != 0
     }
 }
 
@@ -56,8 +62,8 @@ pub struct Translation<'a> {
     pub pair: &'a FlowKey,
     /// The transport protocol.
     pub protocol: Protocol,
-    /// The new link header; `None` leaves it to the kernel (neighbour resolution in TC).
-    pub link: Option<LinkHeader>,
+    /// The new link header, or [`LinkHeader::BY_KERNEL`] (neighbour resolution in TC).
+    pub link: LinkHeader,
 }
 
 /// Translates addresses and ports, decrements the TTL and updates every checksum.
@@ -72,8 +78,7 @@ pub fn translate<P: Packet>(
     ip: &Ipv4,
     to: &Translation<'_>,
 ) -> Result<(), Refused> {
-    let wanted = matches!(to.link, Some(LinkHeader { vlan_id: 1.., .. }));
-    let ip_offset = packet.retag(link.tag.is_some(), wanted && P::TAGS_IN_FRAME)?;
+    let ip_offset = packet.retag(link.tag.is_some(), to.link.is_tagged() && P::TAGS_IN_FRAME)?;
     let (src, dst) = (to.pair.dst, to.pair.src);
     let (src_port, dst_port) = (to.pair.dst_port, to.pair.src_port);
     let addresses =
@@ -86,10 +91,7 @@ pub fn translate<P: Packet>(
     packet.update_transport_checksum(checksum, to.protocol, addresses, ports)?;
     store_ports(packet, transport, to.protocol, src_port, dst_port)?;
     store_addresses(packet, ip_offset, ip, ip.ttl - 1, addresses, (src, dst))?;
-    match to.link {
-        Some(new) => store_link(packet, &new, link.tag, ETHERTYPE_IPV4),
-        None => Ok(()),
-    }
+    store_link(packet, &to.link, link.tag, ETHERTYPE_IPV4)
 }
 
 #[inline(always)]
@@ -134,7 +136,7 @@ fn store_addresses<P: Packet>(
     Ok(())
 }
 
-/// Writes the link header. A tag keeps the priority that it came with.
+/// Writes the link header, unless the kernel does. A tag keeps the priority that it came with.
 #[inline(always)]
 fn store_link<P: Packet>(
     packet: &mut P,
@@ -142,6 +144,9 @@ fn store_link<P: Packet>(
     old_tag: Option<u16>,
     ethertype: u16,
 ) -> Result<(), Refused> {
+    if !new.is_known() {
+        return Ok(());
+    }
     let tagged = P::TAGS_IN_FRAME && new.vlan_id != 0;
     store_link_addresses(packet, new.addresses)?;
     let outer = if tagged { ETHERTYPE_VLAN } else { ethertype };

@@ -344,7 +344,8 @@ impl<const RESOLVES: bool> Packet for TcPacket<'_, RESOLVES> {
             UDP_HEADER_LEN as u32
         };
         // SAFETY: as above.
-        (ip.header_len as u32 + transport_len + unsafe { (*skb).gso_size }) as u16
+        let len = ip.header_len as u32 + transport_len + unsafe { (*skb).gso_size };
+        core::cmp::min(len, u32::from(u16::MAX)) as u16
     }
 
     #[inline(always)]
@@ -386,6 +387,19 @@ impl<const RESOLVES: bool> Packet for TcPacket<'_, RESOLVES> {
     fn resize(&mut self, len: usize) -> Result<(), Refused> {
         // SAFETY: the context is the one that the kernel handed to this run of the program.
         if unsafe { bpf_skb_change_tail(self.0.skb.skb, len as u32, 0) } == 0 { Ok(()) } else { Err(Refused) }
+    }
+
+    /// The kernel's helper leaves such a field as it is (`inet_proto_csum_replace4`). Packets that GRO has put together are of
+    /// this kind on every card (`tcp_gro_complete`).
+    #[inline(always)]
+    fn leaves_checksum(&mut self, offset: usize) -> Result<bool, Refused> {
+        let before = self.window::<2>(offset).ok_or(Refused)?.u16::<0>();
+        self.replace_checksum(offset, Difference::NONE.word(0, 1), 0)?;
+        if self.window::<2>(offset).ok_or(Refused)?.u16::<0>() == before {
+            return Ok(true);
+        }
+        self.window_mut::<2>(offset)?.set_u16::<0>(before);
+        Ok(false)
     }
 
     /// By the kernel's helper, which knows whether the checksum is complete, absent, or left to the network card. An

@@ -1,5 +1,6 @@
 //! How many ICMP errors of the gateway's own one host gets (RFC 1812 section 4.3.2.8, RFC 5508 REQ-10f). Who sends many
 //! packets that all deserve one learns nothing by the thousandth, and in the name of another it would be a flood to that one.
+//! What path MTU discovery needs is not limited, as in Linux (`icmpv4_mask_allow`).
 
 use crate::{
     abi::{Addr, Counter},
@@ -10,7 +11,7 @@ use crate::{
 
 /// May `receiver` get one more ICMP error? Counted if not.
 ///
-/// Hosts share a number of buckets, by a hash that only this node can tell: nobody can empty another's on purpose.
+/// Hosts share a number of buckets, by a hash that only this node can tell: who would empty another's has to use its address.
 #[inline(never)]
 pub fn admits<T: Tables>(tables: &T, receiver: Addr, now_ns: u64) -> bool {
     let Some(settings) = tables.settings() else {

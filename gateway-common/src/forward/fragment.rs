@@ -80,6 +80,7 @@ fn decide_first_part<P: Packet, T: Tables>(
     let hop = hop::find(packet, tables, frame, (flow.pair.dst, flow.pair.src), flow.pair.side())?;
     let mut plan = tables.plan().ok_or(DropReason::NotConfigured)?;
     (plan.frame, plan.transport, plan.flow, plan.hop) = (*frame, transport, *flow, hop);
+    plan.is_made = true;
     Err(Break::Stage(Stage::Note))
 }
 
@@ -100,9 +101,13 @@ fn refuse<P: Packet, T: Tables>(
 /// Notes the datagram as planned, and sends its first part.
 #[inline(always)]
 pub fn note<P: Packet, T: Tables>(packet: &mut P, tables: &T, now_ns: u64) -> Verdict {
-    let Some(plan) = tables.plan() else {
-        return settle(tables, &Flow::unknown(Side::External), Err(DropReason::NotConfigured));
+    let none = || settle(tables, &Flow::unknown(Side::External), Err(DropReason::NotConfigured));
+    let Some(mut plan) = tables.plan() else {
+        return none();
     };
+    if !plan.take() {
+        return none();
+    }
     let outcome = carry_out(packet, tables, &plan, now_ns);
     settle(tables, &plan.flow, outcome)
 }
@@ -274,7 +279,7 @@ fn send_later_part<P: Packet, T: Tables>(
         datagram.set_deadline_ns(now_ns + DATAGRAM_LINGER_NS);
     }
     let bytes = packet.len() as u64;
-    rewrite::translate_part(packet, &frame.link, ip, addresses, hop.link.known())
+    rewrite::translate_part(packet, &frame.link, ip, addresses, hop.link)
         .map_err(|_| DropReason::RewriteFailed)?;
     tables.count(Counter::Translated, 1);
     tables.count_translated(flow.tenant, matches!(frame.side, Side::Internal), bytes);

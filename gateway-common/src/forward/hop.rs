@@ -243,7 +243,7 @@ pub fn send<P: Packet, T: Tables>(
 ) -> Result<(), DropReason> {
     let protocol = key.protocol().ok_or(DropReason::ProtocolNotSupported)?;
     let bytes = packet.len() as u64;
-    let translation = Translation { key, pair: &flow.pair, protocol, link: hop.link.known() };
+    let translation = Translation { key, pair: &flow.pair, protocol, link: hop.link };
     rewrite::translate(packet, &frame.link, &frame.ip, &translation)
         .map_err(|_| DropReason::RewriteFailed)?;
     tables.count(Counter::Translated, 1);

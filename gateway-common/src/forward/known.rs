@@ -184,8 +184,11 @@ fn progress<T: Tables>(tables: &T, table: FlowTable, transport: &Transport) -> P
     let Some(pair) = find_in(tables, table, &pair_key) else {
         return moved(tables, &pair_key);
     };
-    if own.reopens(transport.segment) {
+    if transport.segment.opens() {
+        // Whoever sends a SYN believes whatever resets it: a closed port's has the sequence number 0 (RFC 9293 section 3.10.7.1).
         own.slot.set_acked(Acked::UNKNOWN);
+    }
+    if own.reopens(transport.segment) {
         pair.slot.set_acked(Acked::UNKNOWN);
     }
     let Some(segment) = conntrack::believed(transport.segment, transport.sequence_number, pair.entry.acked)

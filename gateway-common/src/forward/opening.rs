@@ -73,16 +73,20 @@ fn decide<P: Packet, T: Tables>(
     let hop = hop::find(packet, tables, frame, (flow.pair.dst, flow.pair.src), flow.pair.side())?;
     flow.arrivals = (hop::arrival(packet, frame), hop.arrival);
     (plan.flow, plan.hop) = (*flow, hop);
-    plan.is_known = hit.is_some();
+    (plan.is_known, plan.is_made) = (hit.is_some(), true);
     Err(Break::Stage(Stage::Enter))
 }
 
 /// Enters the flow as planned, and sends the packet or says which stage does.
 #[inline(always)]
 pub fn enter<P: Packet, T: Tables>(packet: &mut P, tables: &T, now_ns: u64) -> Step {
+    let none = || step(tables, &Flow::unknown(Side::External), Err(DropReason::NotConfigured.into()));
     let Some(mut plan) = tables.plan() else {
-        return step(tables, &Flow::unknown(Side::External), Err(DropReason::NotConfigured.into()));
+        return none();
     };
+    if !plan.take() {
+        return none();
+    }
     let outcome = carry_out(packet, tables, &mut plan, now_ns);
     step(tables, &plan.flow, outcome)
 }

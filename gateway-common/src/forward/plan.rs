@@ -19,9 +19,19 @@ pub struct Plan {
     pub(super) hop: Hop,
     /// Was there an entry under its key?
     pub(super) is_known: bool,
+    /// Does it wait to be carried out? While programs are replaced by those of another daemon, which have a room of their own,
+    /// the one that makes a plan and the one that carries it out may not know of the same room.
+    pub(super) is_made: bool,
 }
 
 impl Plan {
+    /// Takes the plan to be carried out, once; false when there is none.
+    #[inline(always)]
+    #[must_use]
+    pub(super) const fn take(&mut self) -> bool {
+        core::mem::replace(&mut self.is_made, false)
+    }
+
     /// Nothing of a meaning, as room for a plan.
     #[must_use]
     pub const fn room() -> Self {
@@ -31,6 +41,7 @@ impl Plan {
             flow: Flow::unknown(Side::External),
             hop: Hop::NONE,
             is_known: false,
+            is_made: false,
         }
     }
 }

@@ -1,6 +1,7 @@
 //! Packets whose sender is told that they go no further: policy refuses them aloud, their flow was ended, their time to
 //! live ends here, or the next link is too small (as of every router: RFC 1812 sections 4.3.3 and 5.3.1). The common path
-//! has found that out, and comes here; everything is looked up again. No host gets more errors than [`error_rate`] admits.
+//! has found that out, and comes here; everything is looked up again. No host gets more errors than [`error_rate`] admits,
+//! but for those that path MTU discovery needs.
 //!
 //! The gateway never makes fragments: a packet that is too large is refused with the size that fits even if it allows
 //! to be cut, which every stack takes into account.
@@ -9,6 +10,7 @@ use super::{
     Decision, Flow, Frame, decide_first, error_rate,
     hop::{self, NoWay},
     known,
+    plan::Plan,
     refuse::{self, may_be_answered},
     settle,
 };
@@ -27,10 +29,7 @@ use crate::{
 #[inline(always)]
 pub fn process<P: Packet, T: Tables>(packet: &mut P, tables: &T, side: Side, now_ns: u64) -> Verdict {
     let mut flow = Flow::unknown(side);
-    let verdict = match Frame::parse(packet, side) {
-        Ok(frame) => decide(packet, tables, &frame, &mut flow, now_ns),
-        Err(reason) => Err(reason),
-    };
+    let verdict = decide(packet, tables, side, &mut flow, now_ns);
     settle(tables, &flow, verdict)
 }
 
@@ -38,11 +37,15 @@ pub fn process<P: Packet, T: Tables>(packet: &mut P, tables: &T, side: Side, now
 fn decide<P: Packet, T: Tables>(
     packet: &mut P,
     tables: &T,
-    frame: &Frame,
+    side: Side,
     flow: &mut Flow,
     now_ns: u64,
 ) -> Result<Verdict, DropReason> {
-    let transport = Transport::parse(packet, &frame.ip, frame.side)?;
+    // The room of a plan, which nobody carries out: the kernel's stack is short here.
+    let mut room = tables.plan().ok_or(DropReason::NotConfigured)?;
+    room.frame = Frame::parse(packet, side)?;
+    room.transport = Transport::parse(packet, &room.frame.ip, side)?;
+    let Plan { frame, transport, .. } = &*room;
     match known::find(tables, &transport.key) {
         Some(hit) if !hit.reopens(transport.segment) => {
             (flow.tenant, flow.pair) = (hit.entry.tenant, hit.entry.pair);
@@ -51,7 +54,7 @@ fn decide<P: Packet, T: Tables>(
                 return refuse::refuse_ended(packet, tables, &frame.ip, transport.segment, flow, now_ns);
             }
         }
-        _ => match decide_first(tables, frame.side, &transport, flow) {
+        _ => match decide_first(tables, side, transport, flow) {
             Decision::Open => {}
             Decision::Drop(reason) if is_prohibited(reason, transport.segment) => {
                 // A stranger with a tenant's address is not told whom the tenant may call.
@@ -90,8 +93,10 @@ fn tell<P: Packet, T: Tables>(
         DropReason::DestinationNotAllowed => Complaint::PROHIBITED,
         _ => Complaint::TIME_EXCEEDED,
     };
+    // Without it a connection stands still; it is a small packet for each large one.
+    let is_needed = matches!(no_way.reason, DropReason::MtuExceeded);
     let is_told = may_be_answered(packet, &frame.ip)
-        && error_rate::admits(tables, frame.ip.src, now_ns)
+        && (is_needed || error_rate::admits(tables, frame.ip.src, now_ns))
         && rewrite::icmp_error(packet, &frame.ip, src, complaint).is_ok();
     if !is_told {
         return Err(no_way.reason);

@@ -22,14 +22,10 @@ pub fn translate_part<P: Packet>(
     link: &Link,
     ip: &Ipv4,
     (src, dst): (Addr, Addr),
-    new_link: Option<LinkHeader>,
+    new_link: LinkHeader,
 ) -> Result<(), Refused> {
-    let wanted = matches!(new_link, Some(LinkHeader { vlan_id: 1.., .. }));
-    let ip_offset = packet.retag(link.tag.is_some(), wanted && P::TAGS_IN_FRAME)?;
+    let ip_offset = packet.retag(link.tag.is_some(), new_link.is_tagged() && P::TAGS_IN_FRAME)?;
     let addresses = Difference::NONE.long(ip.src.to_be(), src.to_be()).long(ip.dst.to_be(), dst.to_be());
     store_addresses(packet, ip_offset, ip, ip.ttl - 1, addresses, (src, dst))?;
-    match new_link {
-        Some(new) => store_link(packet, &new, link.tag, ETHERTYPE_IPV4),
-        None => Ok(()),
-    }
+    store_link(packet, &new_link, link.tag, ETHERTYPE_IPV4)
 }

@@ -41,19 +41,14 @@ pub fn translate_error<P: Packet>(
     quote: &Quote,
     to: &ErrorTranslation<'_>,
 ) -> Result<(), Refused> {
-    let new_link = to.link.known();
-    let wanted = matches!(new_link, Some(LinkHeader { vlan_id: 1.., .. }));
-    let ip_offset = packet.retag(link.tag.is_some(), wanted && P::TAGS_IN_FRAME)?;
+    let ip_offset = packet.retag(link.tag.is_some(), to.link.is_tagged() && P::TAGS_IN_FRAME)?;
     let change = translate_quote(packet, ip_offset, quote, to.original)?;
     let checksum = ip_offset + ip.header_len + checksum_offset(Protocol::Icmp);
     packet.update_transport_checksum(checksum, Protocol::Icmp, Difference::NONE, change)?;
     let (src, dst) = (to.src, to.original.src);
     let addresses = Difference::NONE.long(ip.src.to_be(), src.to_be()).long(ip.dst.to_be(), dst.to_be());
     store_addresses(packet, ip_offset, ip, ip.ttl - 1, addresses, (src, dst))?;
-    match new_link {
-        Some(new) => store_link(packet, &new, link.tag, ETHERTYPE_IPV4),
-        None => Ok(()),
-    }
+    store_link(packet, &to.link, link.tag, ETHERTYPE_IPV4)
 }
 
 /// Translates the quote and returns how its sum has changed, which is how the error's own checksum changes.

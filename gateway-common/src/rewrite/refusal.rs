@@ -198,9 +198,10 @@ impl Complaint {
 
 /// Turns a packet into an ICMP error about itself (RFC 792), sent from `src`.
 ///
-/// Where the kernel has left the checksum to the network card, the card would write into the message. For UDP that is
-/// the second word of the ICMP header; for TCP, the quoted time to live and protocol. The message sums up to zero, so
-/// it stays valid; only virtual devices whose offload was switched off by hand get to see the difference.
+/// Where the kernel has left the checksum to the network card, the card will write into the message: for UDP into the second
+/// word of the ICMP header, where the MTU stands; for TCP over the quoted time to live and protocol. It writes the complement
+/// of the sum over all that follows the IP header, of which the message itself is zero. So the complement of what stands in
+/// that place is put behind the packet, where nobody looks, and the card writes what stands there.
 ///
 /// # Errors
 ///
@@ -216,7 +217,9 @@ pub fn icmp_error<P: Packet>(
     let link = Link::parse(packet).ok_or(Refused)?;
     let quoted = quote(packet, ip.offset).ok_or(Refused)?;
     let at = ip.payload_offset();
-    packet.resize(at + ERROR_LEN)?;
+    let field = checksum_field(packet, ip)?;
+    let padding_len = if field.is_some() { size_of::<u16>() } else { 0 };
+    packet.resize(at + ERROR_LEN + padding_len)?;
     let kind = u16::from_ne_bytes([complaint.kind, complaint.code]);
     let mut sum = Sum::NONE.word(kind).long(complaint.word);
     for (index, word) in quoted.into_iter().enumerate() {
@@ -224,9 +227,25 @@ pub fn icmp_error<P: Packet>(
         sum = sum.long(word);
     }
     store_icmp(packet, at, kind, (!sum.fold(), complaint.word))?;
+    if let Some(field) = field {
+        let kept = packet.window::<2>(at + field).ok_or(Refused)?.u16::<0>();
+        packet.window_mut::<2>(at + ERROR_LEN)?.set_u16::<0>(!kept);
+    }
     store_ip(packet, ip, (src, INTERNETWORK_CONTROL), Protocol::Icmp, ERROR_LEN)?;
     store_ethertype(packet, &link)?;
     send_back(packet, sender, receiver)
+}
+
+/// Where in the transport header the network card will write a checksum, if it will.
+#[inline(always)]
+fn checksum_field<P: Packet>(packet: &mut P, ip: &Ipv4) -> Result<Option<usize>, Refused> {
+    let field = match Protocol::from_number(ip.protocol) {
+        Some(protocol @ (Protocol::Tcp | Protocol::Udp)) if !ip.fragment.is_later() => {
+            checksum_offset(protocol)
+        }
+        _ => return Ok(None),
+    };
+    Ok(if packet.leaves_checksum(ip.payload_offset() + field)? { Some(field) } else { None })
 }
 
 /// Writes what follows the link addresses, as it came.

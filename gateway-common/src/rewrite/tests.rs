@@ -36,7 +36,7 @@ fn end(octets: [u8; 4], port: u16) -> (Addr, Port) {
 }
 
 /// Translates to 198.51.100.1:3000 > 198.51.100.2:4000.
-fn translated(mut packet: BytesPacket, link: Option<LinkHeader>) -> Vec<u8> {
+fn translated(mut packet: BytesPacket, link: LinkHeader) -> Vec<u8> {
     let (from, to) = (end([192, 0, 2, 1], 1000), end([192, 0, 2, 2], 2000));
     let key = FlowKey::v4(Side::External, Protocol::Udp, from, to);
     let (from, to) = (end([198, 51, 100, 2], 4000), end([198, 51, 100, 1], 3000));
@@ -61,7 +61,7 @@ fn a_tag_is_added_taken_off_or_exchanged_and_keeps_its_priority() {
         (Some(0xa007), 100, &[0x81, 0, 0xa0, 100, 8, 0]),
         (Some(0x0007), 4094, &[0x81, 0, 0x0f, 0xfe, 8, 0]),
     ] {
-        let bytes = translated(datagram(old, true, b"abc"), Some(to_vlan(vlan_id)));
+        let bytes = translated(datagram(old, true, b"abc"), to_vlan(vlan_id));
         assert_eq!(bytes[..12], [NEXT_HOP.octets(), OWN.octets()].concat());
         assert_eq!(&bytes[12..12 + expected.len()], expected);
         assert_eq!(bytes.len(), 12 + expected.len() + 20 + 8 + 3);
@@ -71,13 +71,13 @@ fn a_tag_is_added_taken_off_or_exchanged_and_keeps_its_priority() {
 
 #[test]
 fn without_a_link_header_the_kernel_writes_the_addresses() {
-    let bytes = translated(datagram(None, true, b"abc"), None);
+    let bytes = translated(datagram(None, true, b"abc"), LinkHeader::BY_KERNEL);
     assert_eq!(bytes[..14], [&[0xaa; 12][..], &[8, 0]].concat());
 }
 
 #[test]
 fn a_datagram_without_a_checksum_stays_without() {
-    let bytes = translated(datagram(None, false, b"abc"), Some(to_vlan(0)));
+    let bytes = translated(datagram(None, false, b"abc"), to_vlan(0));
     assert_eq!(bytes[40..42], [0, 0]);
 }
 
@@ -85,7 +85,7 @@ proptest! {
     /// Odd lengths, and the payloads whose checksum is zero, included.
     #[test]
     fn both_checksums_verify_and_udp_never_sends_zero(payload in prop::collection::vec(any::<u8>(), 0..9)) {
-        let bytes = translated(datagram(None, true, &payload), Some(to_vlan(0)));
+        let bytes = translated(datagram(None, true, &payload), to_vlan(0));
         prop_assert_eq!(bytes[22], 8, "one hop less");
         prop_assert_eq!(compute(&bytes[14..34], 0), 0);
         let pseudo = [&bytes[26..34], &[0, 17], &bytes[38..40], &bytes[34..]].concat();

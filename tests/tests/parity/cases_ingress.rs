@@ -154,16 +154,22 @@ fn reset_out_of_window(rig: &mut Rig) {
     talk.forth(rig, "a request", numbers(DATA, 1_000, 5_000), settled);
     talk.back(rig, "a response", numbers(DATA, 5_000, u32::MAX), settled);
     let ignored = |expect: Expect<'static>| settled(expect).counting("resets_not_believed", 1);
-    for (seq, what) in [(u32::MAX - 1, "one before"), (65_535, "one behind"), (0x8000_0000, "far from it")] {
+    for (seq, what) in [(u32::MAX - 2, "two before"), (65_535, "one behind"), (0x8000_0000, "far from it")] {
         talk.forth(rig, what, numbers(RST, seq, 0), ignored);
         talk.forth(rig, what, numbers(RST | ACK, seq, 77), ignored);
     }
-    talk.back(rig, "of the other end", numbers(RST, 4_999, 0), ignored);
+    talk.back(rig, "of the other end", numbers(RST, 4_998, 0), ignored);
     talk.forth(rig, "the last of the window", numbers(RST, 65_534, 0), |expect| {
         expect.established(State::Reset)
     });
     talk.back(rig, "a challenge", numbers(ACK, 5_000, u32::MAX), settled);
+    talk.forth(rig, "from its FIN", numbers(RST, u32::MAX - 1, 0), |expect| expect.established(State::Reset));
+    talk.back(rig, "a challenge", numbers(ACK, 5_000, u32::MAX), settled);
     talk.forth(rig, "exactly", numbers(RST, u32::MAX, 0), |expect| expect.established(State::Reset));
+    talk.back(rig, "data", numbers(DATA, 5_000, u32::MAX), settled);
+    // The server has lost its state, and its port is closed: the client calls again.
+    talk.forth(rig, "SYN", numbers(SYN, 77_777, 0), settled);
+    talk.back(rig, "a refusal", numbers(RST | ACK, 0, 77_778), |expect| expect.established(State::Reset));
 }
 
 fn reset_and_reopened(rig: &mut Rig) {

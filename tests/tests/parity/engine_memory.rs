@@ -31,7 +31,7 @@ pub struct MemoryEngine {
 impl MemoryEngine {
     /// With empty tables.
     pub fn new(routes: Routes, sizes: TableSizes) -> Self {
-        let plain = routes.answers(0, 0);
+        let plain = routes.answers(0);
         Self { tables: MemoryTables::default(), routes, plain, sizes, earlier: Counts::default() }
     }
 
@@ -60,11 +60,13 @@ impl Engine for MemoryEngine {
         self.earlier = self.counts();
         self.tables = tables(desired, self.sizes);
         self.tables.routes.clone_from(&self.plain);
+        self.tables.closed.clone_from(&self.routes.blocked);
     }
 
     fn configure(&mut self, desired: &Contents) {
         let mut fresh = tables(desired, self.sizes);
         fresh.routes = take(&mut self.tables.routes);
+        fresh.closed = take(&mut self.tables.closed);
         fresh.established = take(&mut self.tables.established);
         fresh.half_open = take(&mut self.tables.half_open);
         fresh.datagrams = take(&mut self.tables.datagrams);
@@ -80,9 +82,9 @@ impl Engine for MemoryEngine {
 
     fn run(&mut self, wire: &Wire, frame: &[u8]) -> Option<Ran> {
         let length = announced_length(frame);
-        let plain = self.routes.are_plain(wire.ifindex, length);
+        let plain = Routes::are_plain(length);
         if !plain {
-            self.tables.routes = self.routes.answers(wire.ifindex, length);
+            self.tables.routes = self.routes.answers(length);
         }
         let mut packet = BytesPacket { bytes: frame.to_vec(), ingress_ifindex: wire.ifindex };
         let verdict = forward::process(&mut packet, &self.tables, wire.side, monotonic_ns());

@@ -120,14 +120,13 @@ impl World {
 pub struct Routes {
     hops: HashMap<Addr, (Wire, Route)>,
     /// Interfaces from which the kernel forwards nothing.
-    blocked: HashSet<u32>,
+    pub blocked: HashSet<u32>,
 }
 
 impl Routes {
-    /// For a packet of so many bytes (its IP part) that came in by an interface.
-    pub fn answers(&self, ingress_ifindex: u32, length: usize) -> HashMap<Addr, Route> {
+    /// For a packet of so many bytes (its IP part).
+    pub fn answers(&self, length: usize) -> HashMap<Addr, Route> {
         let answer = |wire: &Wire, route: Route| match route {
-            _ if self.blocked.contains(&ingress_ifindex) => Route::Disabled,
             _ if length > wire.mtu => {
                 Route::TooLarge { ifindex: wire.ifindex, mtu: u16::try_from(wire.mtu).expect("a small MTU") }
             }
@@ -136,9 +135,9 @@ impl Routes {
         self.hops.iter().map(|(address, (wire, route))| (*address, answer(wire, *route))).collect()
     }
 
-    /// Would another packet get other answers than a short one on an open interface?
-    pub fn are_plain(&self, ingress_ifindex: u32, length: usize) -> bool {
-        length <= NARROW_MTU && !self.blocked.contains(&ingress_ifindex)
+    /// Would another packet get other answers than a short one?
+    pub const fn are_plain(length: usize) -> bool {
+        length <= NARROW_MTU
     }
 }
 

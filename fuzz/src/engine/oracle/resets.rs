@@ -19,11 +19,14 @@ const WINDOW: u32 = 0x1_0000;
 pub fn check(world: &mut World, passage: &Passage<'_>, after: &Books, came: &Ip<'_>, entry: &CtEntry) {
     let (Some((number, acked)), TCP) = (came.tcp_numbers(), came.protocol()) else { return };
     let is_opened = after.since(passage.books, Counter::FlowsOpened) != 0;
+    if came.tcp_flags() & FLAGS == SYN {
+        world.acked.remove(&entry.key);
+    }
     match passage.books.entry(&entry.key).filter(|_| !is_opened) {
         Some(before) if reopens(before, came) => begin(world, entry),
         Some(before) if came.tcp_flags() & RST != 0 => {
             let known = world.acked.get(&entry.pair).copied().unwrap_or_default();
-            if known == 0 || number.wrapping_sub(known) < WINDOW {
+            if known == 0 || number.wrapping_sub(known).wrapping_add(1) <= WINDOW {
                 assert_eq!(entry.state(), State::Reset, "a reset within the window: {number} of {known}");
             } else {
                 assert_eq!(entry, before, "a reset outside the window: {number} of {known}");

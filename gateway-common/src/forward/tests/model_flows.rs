@@ -34,7 +34,7 @@ impl Says {
     /// The sequence number. All that is acknowledged in these conversations is 1.
     const fn number(self) -> u32 {
         match self {
-            Self::BlindFin | Self::BlindRst => 0x4000_0000,
+            Self::BlindFin | Self::BlindRst => 0x8000_0000,
             _ => 1,
         }
     }
@@ -169,6 +169,9 @@ impl Life {
             Says::BlindFin if !is_believed => Says::Ack,
             says => says,
         };
+        if says == Says::Syn {
+            self.acked[usize::from(opener)] = false;
+        }
         self.acked[usize::from(opener)] |= protocol == Protocol::Tcp && says != Says::Syn && !says.is_rst();
         // Resets after a reset keep nothing alive.
         if !(self.reset && says.is_rst() && protocol == Protocol::Tcp) {

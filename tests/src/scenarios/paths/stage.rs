@@ -112,7 +112,7 @@ impl<'lab> Stage<'lab> {
 fn carry_no_more_than_fits(lab: &Lab) {
     if !lab.mode.is_xdp() {
         for link in [&lab.external, &lab.tenant(1).link] {
-            lab.gateway.offloads(&link.near, &["tso", "off", "gso", "off"]);
+            lab.gateway.offloads(&link.near, &["tx", "off", "tso", "off", "gso", "off"]);
         }
     }
 }
