@@ -75,7 +75,8 @@ pub const LAYOUTS: &[Layout] = &[
     of(Group::Alone, names::CLIENTS, 3),
     of(Group::Alone, names::DATAGRAMS, 3),
     of(Group::Alone, names::HELD, 3),
-    // Programs call each other's stages by number: never those of another version.
+    // Programs call each other's stages by number, and leave each other plans: never those of another version.
+    of(Group::Alone, names::PLAN, ABI_VERSION),
     of(Group::Alone, names::STAGES_XDP, ABI_VERSION),
     of(Group::Alone, names::STAGES_TC, ABI_VERSION),
 ];

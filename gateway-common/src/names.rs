@@ -50,6 +50,8 @@ pub const CLIENTS: &str = "CLIENTS";
 pub const DATAGRAMS: &str = "DATAGRAMS";
 /// Ring buffer of [`crate::abi::HeldFrame`]: parts of datagrams that came before the first.
 pub const HELD: &str = "HELD";
+/// Per-CPU array of one [`crate::forward::Plan`].
+pub const PLAN: &str = "PLAN";
 /// Programs of [`crate::forward::Stage`] in XDP, by [`crate::forward::Stage::index`].
 pub const STAGES_XDP: &str = "STAGES_XDP";
 /// Programs of [`crate::forward::Stage`] in TC.

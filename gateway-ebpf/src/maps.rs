@@ -102,9 +102,10 @@ static NEW_DATAGRAM: PerCpuArray<Datagram> = PerCpuArray::with_max_entries(1, 0)
 #[map]
 static NEW_RING: Array<HalfOpenRing> = Array::with_max_entries(1, 0);
 
-/// A plan that is being made: see [`Plan`].
+/// A plan that is being made: see [`Plan`]. Pinned, as the stages are: while a daemon puts its stages in the place of another's,
+/// one of either makes a plan, and one of either carries it out.
 #[map]
-static PLAN: PerCpuArray<[u64; PLAN_WORDS]> = PerCpuArray::with_max_entries(1, 0);
+static PLAN: PerCpuArray<[u64; PLAN_WORDS]> = PerCpuArray::pinned(1, 0);
 /// Words that a plan fits in.
 const PLAN_WORDS: usize = size_of::<Plan>().div_ceil(8);
 const _: () = assert!(align_of::<Plan>() <= 8, "a map value is aligned to 8 bytes");

@@ -19,8 +19,7 @@ pub struct Plan {
     pub(super) hop: Hop,
     /// Was there an entry under its key?
     pub(super) is_known: bool,
-    /// Does it wait to be carried out? While programs are replaced by those of another daemon, which have a room of their own,
-    /// the one that makes a plan and the one that carries it out may not know of the same room.
+    /// Does it wait to be carried out? Nothing is done by one that does not.
     pub(super) is_made: bool,
 }
 

@@ -5,7 +5,7 @@
 
 use super::{
     compare::Discrepancy,
-    conversation::{Conversation, Cut, Role, Send, Talk, What},
+    conversation::{Conversation, Cut, Forbidden, Role, Send, Talk, Target, What},
     sight::Seen,
 };
 use crate::packet::{ChecksumOf, Defect, IcmpBody, Ipv4, Tcp, TcpFlags, Transport};
@@ -109,9 +109,8 @@ differences! {
     /// A server refuses a connection with a reset, and the client speaks on all the same. Conntrack has forgotten the connection;
     /// ours keeps it for the transitory timeout (RFC 7857 section 2.2: a reset only shortens the timeout).
     AfterRefusal = "after-refusal", after_refusal;
-    /// A reset far outside the window is dropped by conntrack. Ours does not follow sequence numbers: it translates the reset, the
-    /// end judges it (RFC 5961 section 3.2), and the flow stays for the transitory timeout at least (RFC 7857 section 2.2), so
-    /// that a blind reset ends nothing.
+    /// A reset far outside the window is dropped by conntrack. Ours translates it (RFC 7857 section 2.3), so that the end judges it
+    /// (RFC 5961 section 3.2), and keeps the flow as it was: a blind reset ends nothing.
     ResetOutOfWindow = "reset-out-of-window", reset_out_of_window;
     /// A SYN of the server, or a SYN-ACK of the client, in an established connection is dropped by conntrack. Ours translates it: an
     /// end that has lost its state learns by the challenge ACK of the other that it has to reset (RFC 5961 section 4.2).
@@ -125,6 +124,9 @@ differences! {
     /// Parts of a datagram that never becomes whole are sent on. Conntrack puts datagrams together before it looks at them, and
     /// keeps what stays incomplete; ours sends each part on as it comes, and the end waits for the rest in vain.
     IncompleteDatagram = "incomplete-datagram", incomplete_datagram;
+    /// A tenant that calls whom it may not is told so by an error from its NAT IP (RFC 5508 REQ-8). The other gateway is
+    /// configured to drop in silence whatever it does not know.
+    Prohibited = "prohibited", prohibited;
 }
 
 /// Windows of scripts are not scaled.
@@ -133,6 +135,8 @@ const LARGEST_WINDOW: u32 = 0xffff;
 const SHORT_ERROR: u16 = 20 + 8 + 20 + 8;
 /// ICMP type.
 const SOURCE_QUENCH: u8 = 4;
+/// ICMP type and code "communication administratively prohibited".
+const PROHIBITED: (u8, u8) = (3, 13);
 
 fn echo_keeps_dont_fragment(case: &Case<'_>) -> bool {
     let Some((ours, theirs)) = case.both() else { return false };
@@ -255,6 +259,21 @@ fn incomplete_datagram(case: &Case<'_>) -> bool {
     let is_part = |ip: &Ipv4| ip.more_fragments || ip.fragment_offset > 0;
     let never_whole = |send: &Send| send.cut.is_some_and(Cut::is_incomplete);
     case.only_ours().and_then(Seen::ip).is_some_and(is_part) && case.sent().iter().any(never_whole)
+}
+
+fn prohibited(case: &Case<'_>) -> bool {
+    let Some(ours) = case.only_ours().and_then(Seen::ip) else { return false };
+    let forbidden =
+        |send: &Send| matches!(send.target, Target::Forbidden(Forbidden::OtherBackend | Forbidden::NoPeer));
+    let Transport::Icmp(icmp) = &ours.transport else { return false };
+    let is_told = match &icmp.body {
+        IcmpBody::Error { quoted, .. } => quoted.src == ours.dst && quoted.dst != ours.src,
+        _ => false,
+    };
+    is_told
+        && (icmp.kind, icmp.code) == PROHIBITED
+        && ours.total_length == SHORT_ERROR
+        && case.sent().iter().any(forbidden)
 }
 
 /// The segment, if it is one.

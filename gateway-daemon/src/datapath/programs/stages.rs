@@ -102,10 +102,7 @@ fn fill_one(ebpf: &mut Ebpf, stages: Stages) -> Result<()> {
     let fds = stages.programs().iter().map(|name| fd(ebpf, name)).collect::<Result<Vec<_>>>()?;
     let places = ebpf.map_mut(map).with_context(|| format!("the eBPF object has no map {map}"))?;
     let mut places: ProgramArray<&mut MapData> = places.try_into()?;
-    // From the back: those that carry plans out before those that make them, so that no plan is left to an earlier daemon's
-    // programs, which would carry out another one. Where it is the other way round there is none, and the packet is dropped.
-    let all: Vec<_> = (0_u32..).zip(stages.programs()).zip(&fds).collect();
-    for ((index, name), fd) in all.into_iter().rev() {
+    for ((index, name), fd) in (0..).zip(stages.programs()).zip(&fds) {
         places.set(index, fd, 0).with_context(|| format!("cannot put {name} in its place"))?;
     }
     Ok(())

@@ -92,6 +92,9 @@ fn examples() -> Vec<Example> {
         tcp_by(Role::Server, RST | ACK, 0),
         tcp_by(Role::Client, ACK, 101),
     ];
+    let nat_ip = [198, 51, 100, 30].into();
+    let mut forbidden = tcp_by(Role::Client, SYN, 100);
+    forbidden.target = Target::Forbidden(Forbidden::NoPeer);
     vec![
         Example {
             justified_by: Difference::EchoKeepsDontFragment,
@@ -124,6 +127,12 @@ fn examples() -> Vec<Example> {
             theirs: seen(&error.dont_fragment(false)),
         },
         only_ours(Difference::IncompleteDatagram, vec![cut], &Packet::udp(CLIENT, SERVICE).fragment(0, true)),
+        only_ours(
+            Difference::Prohibited,
+            vec![forbidden],
+            &Packet::icmp_error(nat_ip, client, IcmpError::AdministrativelyProhibited, &quoted)
+                .payload(&quoted[14..14 + 28]),
+        ),
     ]
 }
 
