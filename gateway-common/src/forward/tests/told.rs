@@ -130,18 +130,18 @@ fn no_host_gets_more_errors_than_it_can_use() {
         let src = (Addr::new([198, 18, 1, host]), Port::new(50_000));
         let frame = Frame { src, ttl: 1, ..Frame::udp(TENANT, "198.51.100.1:9001") };
         let verdicts =
-            (0..300).map(|_| send(&tables, &mut frame.packet(INTERNAL_IF), Side::Internal, now_ns));
+            (0..3_000).map(|_| send(&tables, &mut frame.packet(INTERNAL_IF), Side::Internal, now_ns));
         let verdicts: Vec<_> = verdicts.collect();
         let silent = Verdict::Drop(DropReason::TtlExceeded);
         assert!(verdicts.iter().all(|verdict| [Verdict::Reply, silent].contains(verdict)), "{verdicts:?}");
         verdicts.iter().filter(|verdict| **verdict == Verdict::Reply).count()
     };
-    assert_eq!(errors(9, NOW), 100, "at once");
-    assert_eq!(errors(9, NOW + SECOND / 4), 25, "a quarter of a second later");
-    assert_eq!(errors(10, NOW + SECOND / 4), 100, "another host");
-    assert_eq!(errors(9, NOW + 5 * SECOND), 100, "after a rest");
-    assert_eq!(tables.counters.borrow()[&(Counter::ErrorsLimited as u32)], 200 + 275 + 200 + 200);
-    assert_eq!(tables.drops.borrow()[&DropReason::TtlExceeded], 1_200, "all are dropped");
+    assert_eq!(errors(9, NOW), 1_000, "at once");
+    assert_eq!(errors(9, NOW + SECOND / 4), 250, "a quarter of a second later");
+    assert_eq!(errors(10, NOW + SECOND / 4), 1_000, "another host");
+    assert_eq!(errors(9, NOW + 5 * SECOND), 1_000, "after a rest");
+    assert_eq!(tables.counters.borrow()[&(Counter::ErrorsLimited as u32)], 2_000 + 2_750 + 2_000 + 2_000);
+    assert_eq!(tables.drops.borrow()[&DropReason::TtlExceeded], 12_000, "all are dropped");
 }
 
 #[test]
