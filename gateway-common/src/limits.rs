@@ -72,8 +72,8 @@ pub const HAIRPINS_MAX: u32 = 16_384;
 /// Buckets in which the ICMP errors of the gateway's own are limited, by a hash of who gets them.
 pub const ERROR_PACES: u32 = 1_024;
 
-/// Time between two of them to one host at the limit: 1,000 a second, since a host may be a whole network behind a NAT. What is beyond is not sent, and counted
-/// (`gateway_icmp_errors_limited_total`).
+/// Time between two of them to one host at the limit: 1,000 a second, since a host may be a whole network behind a NAT. What is
+/// beyond is not sent, and counted (`gateway_icmp_errors_limited_total`).
 pub const ERROR_INTERVAL_NS: u64 = 1_000_000;
 
 /// How far ahead of that pace a host may get: 1,000 at once.
