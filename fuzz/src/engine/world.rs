@@ -59,8 +59,6 @@ pub struct World {
     pub flows: Vec<Flow>,
     /// When a packet of a key last went through.
     pub last_sent: HashMap<FlowKey, u64>,
-    /// What the packets of a key have acknowledged last.
-    pub acked: HashMap<FlowKey, u32>,
     /// Whether the packets of a tenant's key last came in where nobody is reached.
     pub came_elsewhere: HashMap<FlowKey, bool>,
     pub trains: HashMap<Datagram, Train>,
@@ -88,7 +86,6 @@ impl World {
             now_ns: START_NS,
             flows: Vec::new(),
             last_sent: HashMap::new(),
-            acked: HashMap::new(),
             came_elsewhere: HashMap::new(),
             trains: HashMap::new(),
             damages: Vec::new(),

@@ -60,7 +60,7 @@ pub fn check(world: &mut World, passage: &Passage<'_>, after: &Books, came: &Ip<
     assert_eq!(u16::from(tenant), entry.tenant.0, "{inside} has another tenant than its flow");
     check_direction(world, tenant, &entry, &key);
     check_change(passage, after, came, &entry);
-    resets::check(world, passage, after, came, &entry);
+    resets::check(passage, after, came, &entry);
     if after.since(passage.books, Counter::FlowsOpened) != 0 {
         policy::check_opening(world, passage, tenant, &entry, came);
         world.came_elsewhere.insert(key, passage.elsewhere);
