@@ -90,8 +90,8 @@ pub enum Route {
     Disabled,
 }
 
-/// How fast a tenant may open flows, or how many ICMP errors a host gets: the generic cell rate algorithm (ITU-T I.371), which is a token bucket in one number,
-/// the time at which the bucket will be full again.
+/// How fast a tenant may open flows, or how many ICMP errors a host gets: the generic cell rate algorithm (ITU-T I.371), which
+/// is a token bucket in one number, the time at which the bucket will be full again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Pace {
     /// Time between two at the limit.

@@ -185,7 +185,8 @@ fn progress<T: Tables>(tables: &T, table: FlowTable, transport: &Transport) -> P
         return moved(tables, &pair_key);
     };
     if transport.segment.opens() {
-        // Whoever sends a SYN believes whatever resets it: a closed port's has the sequence number 0 (RFC 9293 section 3.10.7.1).
+        // Whoever sends a SYN believes whatever resets it: what a closed port sends has the sequence number 0 (RFC 9293
+        // section 3.10.7.1).
         own.slot.set_acked(Acked::UNKNOWN);
     }
     if own.reopens(transport.segment) {

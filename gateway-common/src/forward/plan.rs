@@ -2,6 +2,9 @@
 //!
 //! It stands in a room of its own, not on the stack, where what carries it out finds it. That keeps the kernel's stack short,
 //! and its verifier quick: it follows every way that leads to a plan only as far as to the plan, and what comes after it once.
+//!
+//! While a daemon takes over from another of the same [`crate::limits::ABI_VERSION`], a program of the one may carry out what one
+//! of the other has planned. So another field, or another meaning of one, needs another number; no test can see that.
 
 use super::{Flow, Frame, Hop};
 use crate::{abi::Side, wire::transport::Transport};

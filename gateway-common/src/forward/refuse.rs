@@ -1,8 +1,8 @@
 //! Refusing aloud: a packet that may not go on is turned round, so that its sender need not wait for a timeout.
 //!
 //! The answer is never longer than a small request and goes to the one address that an allow-list or a tenant's sources
-//! have let through, so it amplifies nothing. Resets are not limited in rate, as of every host; errors are. It is sent out of the interface that the packet came
-//! in by, like the answers to ARP and echo requests.
+//! have let through, so it amplifies nothing. Resets are not limited in rate, as of every host; errors are. It is sent out of
+//! the interface that the packet came in by, like the answers to ARP and echo requests.
 
 use crate::{
     abi::{Counter, EntryFlags, FlowKey, Protocol, Seen, SettingsFlags, State, TenantId},
